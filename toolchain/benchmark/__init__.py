@@ -1,0 +1,1 @@
+"""ExportedModel -> Measurement: latency, throughput, memory."""

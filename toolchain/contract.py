@@ -1,0 +1,152 @@
+"""The contract: labels, preprocessing and tensor specs, carried inside every exported file.
+
+The same JSON lies beside the files as contract.json, there with an entry for each of them.
+`ExportedModel` is the waist of the house: what is right of it needs a file and its contract only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain.errors import ModelError
+from toolchain.images.preprocess import Preprocessing
+
+SCHEMA: Final = 1
+CONTRACT_FILE: Final = "contract.json"
+LABELS_FILE: Final = "labels.txt"
+# Key of the contract in ONNX metadata_props and name of the TFLite metadata buffer.
+METADATA_KEY: Final = "toolchain.contract"
+MAX_CONTRACT_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output of an exported file.
+
+    Attributes:
+      name: the tensor's name in the file.
+      shape: sizes of its axes; -1 is a batch of any size.
+      dtype: "float32" or "uint8".
+      scale, zero_point: real = scale * (stored - zero_point) for uint8; None for float32.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """All a client needs to run one exported file and read its answer.
+
+    Attributes:
+      name: the recipe's name.
+      format: "tflite" or "onnx".
+      precision: "fp32" or "int8-qat"; a promise that inspect proves or refutes.
+      labels: class names in the order of the output's last axis.
+      preprocessing: from a photo to the float input; a uint8 input takes the resized RGB bytes.
+      input, output: the tensors; the output holds probabilities that sum to 1.
+      lineage: sha256 of recipe, data and weights, and the toolchain's version.
+    """
+
+    name: str
+    format: str
+    precision: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    input: TensorSpec
+    output: TensorSpec
+    lineage: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the form that travels."""
+        data = dataclasses.asdict(self)
+        data["preprocessing"] = self.preprocessing.to_json()
+        return {"schema": SCHEMA, **data}
+
+    def dumps(self) -> str:
+        """Canonical JSON text."""
+        return json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """An exported file and its contract: the waist between training and everything after it.
+
+    Attributes:
+      path: the file.
+      sha256: of its bytes.
+      contract: what it promises.
+    """
+
+    path: Path
+    sha256: str
+    contract: Contract
+
+
+def parse_contract(text: str | bytes, where: str) -> Contract:
+    """Read a contract that came with a file; foreign text, so every field is checked.
+
+    Raises:
+      ModelError: not a contract of this schema.
+    """
+    try:
+        if len(text) > MAX_CONTRACT_BYTES:
+            raise ValueError("too long")
+        data = json.loads(text)
+        if data.pop("schema") != SCHEMA:
+            raise ValueError("unknown schema")
+        size = data["preprocessing"]
+        contract = Contract(
+            name=_text(data["name"]),
+            format=_text(data["format"]),
+            precision=_text(data["precision"]),
+            labels=tuple(_text(label) for label in data["labels"]),
+            preprocessing=Preprocessing(
+                size=_whole(size["size"], 1, 4096),
+                mean=float(size["mean"]),
+                std=float(size["std"]),
+                channels=_text(size["channels"]),
+                resize=_text(size["resize"]),
+                kernel=_text(size["kernel"]),
+                exif=bool(size["exif"]),
+            ),
+            input=_tensor(data["input"]),
+            output=_tensor(data["output"]),
+            lineage={_text(k): _text(v) for k, v in data["lineage"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"the contract cannot be read: {type(error).__name__} {error}",
+            where,
+            "export the model again with this version of the toolchain",
+        ) from error
+    return contract
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 4096:
+        raise TypeError(f"expected text, received {type(value).__name__}")
+    return value
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"expected {low} to {high}, received {value!r:.40}")
+    return value
+
+
+def _tensor(data: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(
+        name=_text(data["name"]),
+        shape=tuple(_whole(axis, -1, 1 << 31) for axis in data["shape"]),
+        dtype=_text(data["dtype"]),
+        scale=None if data["scale"] is None else float(data["scale"]),
+        zero_point=None if data["zero_point"] is None else _whole(data["zero_point"], -128, 255),
+    )

@@ -1,0 +1,1 @@
+"""Recipe -> Dataset: find, decode, split and cache the images."""

@@ -1,0 +1,100 @@
+"""Every error that the toolchain raises on purpose, and the exit code it ends with.
+
+ToolchainError
+├── InputError        2   what the user gave is wrong
+│   ├── RecipeError       a recipe, all its mistakes at once
+│   ├── DataError         a folder, archive or split of images
+│   ├── ImageError        one image
+│   └── ModelError        a model, weights or artifact file
+├── GateError         3   everything ran, and a promised bound does not hold
+└── MachineError      4   disk, memory, a missing extra, provider or download
+
+Anything else that escapes is our own bug and ends with 1; Ctrl-C ends with 130.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the `toolchain` command."""
+
+    DONE = 0
+    BUG = 1
+    INPUT = 2
+    GATE = 3
+    MACHINE = 4
+    INTERRUPTED = 130
+
+
+class ToolchainError(Exception):
+    """Something the user can act on, told in at most three lines.
+
+    Attributes:
+      what: what was expected and what was received, one sentence.
+      where: the file, key or tensor it was met at; empty when there is none.
+      remedy: what to do about it; empty when `what` says it already.
+    """
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+        super().__init__(what)
+
+    def lines(self) -> list[str]:
+        """The message as it is printed: what, where, what to do."""
+        head, *rest = _one_line(self.what), _one_line(self.where), _one_line(self.remedy)
+        return [f"error: {head}", *(f"  {line}" for line in rest if line)]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class InputError(ToolchainError):
+    """What the user gave cannot be used."""
+
+    exit_code = ExitCode.INPUT
+
+
+class RecipeError(InputError):
+    """The recipe has mistakes; all of them are listed, one a line."""
+
+    def __init__(self, mistakes: list[str], where: str) -> None:
+        self.mistakes = mistakes
+        super().__init__("; ".join(mistakes), where)
+
+    def lines(self) -> list[str]:
+        """One line a mistake, each naming the recipe."""
+        return [f"error: {self.where}: {_one_line(mistake)}" for mistake in self.mistakes]
+
+
+class DataError(InputError):
+    """The images cannot become a dataset."""
+
+
+class ImageError(InputError):
+    """One image cannot be decoded within the limits."""
+
+
+class ModelError(InputError):
+    """A model, weights or artifact file cannot be used."""
+
+
+class GateError(ToolchainError):
+    """A bound that the recipe promises does not hold."""
+
+    exit_code = ExitCode.GATE
+
+
+class MachineError(ToolchainError):
+    """This machine lacks something: disk, memory, an extra, a provider, a download."""
+
+    exit_code = ExitCode.MACHINE

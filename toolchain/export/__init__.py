@@ -1,0 +1,1 @@
+"""Trained and quantized weights -> files that run elsewhere."""

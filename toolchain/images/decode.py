@@ -1,0 +1,116 @@
+"""Bytes -> uint8 HWC RGB. One decoder for training, calibration, verification and predict."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from toolchain.errors import ImageError
+
+FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif"})
+MAX_BYTES: Final = 64 * 1024 * 1024
+# Pillow warns from 89,478,485 pixels on and refuses twice that; a 284 KB PNG of 10,000 x 10,000
+# took 397 MB with only the warning, so the warning is an error here and the bound lies below it.
+MAX_PIXELS: Final = 50_000_000
+_REMEDY: Final = f"give one of {', '.join(FORMATS)} that an image viewer opens"
+
+
+def open_rgb(data: bytes, name: str, draft: tuple[int, int] | None = None) -> Image.Image:
+    """Decode one image, EXIF orientation applied.
+
+    Args:
+      data: the whole file.
+      name: what to call it in an error.
+      draft: (width, height) that is needed at least; JPEGs larger than twice that are decoded
+        at a reduced scale. None decodes at full size.
+
+    Returns:
+      A loaded Pillow image in mode RGB: alpha is dropped onto white, grey is repeated to three
+      channels, 16-bit grey is scaled to 8 bits, of an animation the first frame is taken.
+
+    Raises:
+      ImageError: empty, too large, not an image of `FORMATS`, truncated or damaged.
+    """
+    if not data:
+        raise ImageError("the image file is empty", name, _REMEDY)
+    if len(data) > MAX_BYTES:
+        raise ImageError(
+            f"the image has {len(data):,} bytes, at most {MAX_BYTES:,} are read", name, _REMEDY
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)
+            return _load(data, name, draft)
+    except ImageError:
+        raise
+    # The closed list of what Pillow raises on damaged input (its own fuzzer accepts the same).
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        NotImplementedError,
+        OverflowError,
+        MemoryError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise ImageError(f"the image cannot be decoded: {error}", name, _REMEDY) from error
+
+
+def _load(data: bytes, name: str, draft: tuple[int, int] | None) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"the image has {width} x {height} pixels, at most {MAX_PIXELS:,} are decoded",
+            name,
+            "scale it down",
+        )
+    if draft is not None:
+        image.draft("RGB", (2 * draft[0], 2 * draft[1]))
+    # verify() accepts truncated JPEGs; only load() meets the damage.
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        grey = np.asarray(image, dtype=np.int64)
+        return Image.fromarray((grey.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an image file, never more than `MAX_BYTES` + 1 of them.
+
+    Raises:
+      ImageError: the file is missing, not a regular file or cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise ImageError("expected an image file, found none", str(path), "check the path")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ImageError(f"the file cannot be read: {error.strerror}", str(path)) from error
+
+
+def to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow RGB image as uint8 [height, width, 3] in 0..255."""
+    return np.asarray(image, dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""TrainedModel -> QuantizedModel: folded weights after QAT and one range a tensor."""

@@ -1,0 +1,69 @@
+"""What a recipe does not say: values that follow from the backbone, and keys that must agree."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from toolchain.recipe.sections import Recipe
+
+ALPHAS: Final = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+EMBEDDED_ALPHA: Final = 0.35
+EMBEDDED_SIZE: Final = 48
+_SIZE: Final = {"mobilenet_v2": 160, "vgg16": 150}
+_PIXELS: Final = {"mobilenet_v2": "symmetric", "vgg16": "caffe"}
+# Where the tutorials that people copy start to fine-tune: MobileNetV2 at about layer 100 of 154,
+# which is inside block 11; VGG16 at its last block.
+_FINE_TUNE_START: Final = {"mobilenet_v2": "block_11_expand", "vgg16": "block5_conv1"}
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe with every `None` and every "backbone" replaced by what follows from the rest."""
+    model, size = recipe.model, recipe.input.size
+    embedded = model.weights == "embedded"
+    if size is None:
+        size = EMBEDDED_SIZE if embedded else _SIZE[model.backbone]
+    pixels = recipe.input.pixels
+    if pixels == "backbone":
+        pixels = _PIXELS[model.backbone]
+    alpha = model.alpha
+    if alpha is None:
+        alpha = EMBEDDED_ALPHA if embedded else 1.0
+    start = recipe.fine_tune.start
+    if start is None:
+        start = _FINE_TUNE_START[model.backbone]
+    return dataclasses.replace(
+        recipe,
+        input=dataclasses.replace(recipe.input, size=size, pixels=pixels),
+        model=dataclasses.replace(model, alpha=alpha),
+        fine_tune=dataclasses.replace(recipe.fine_tune, start=start),
+    )
+
+
+def cross_check(recipe: Recipe) -> list[str]:
+    """Mistakes that lie between two keys, each as one sentence."""
+    mistakes: list[str] = []
+    data, model = recipe.data, recipe.model
+    if not data.path and data.source != "digits":
+        mistakes.append("data.path: expected the folder or archive of the photos, received none")
+    if isinstance(data.validation, float) and isinstance(data.test, float):
+        held_out = data.validation + data.test
+        if held_out > 0.9:
+            mistakes.append(
+                f"data.validation + data.test: expected at most 0.9, received {held_out:.2f}"
+            )
+    if model.backbone == "vgg16" and model.alpha not in (None, 1.0):
+        mistakes.append(f"model.alpha: vgg16 has none, received {model.alpha}")
+    if model.backbone == "vgg16" and model.weights == "embedded":
+        mistakes.append("model.weights: embedded is a mobilenet_v2, received backbone vgg16")
+    if model.backbone == "mobilenet_v2" and model.alpha is not None and model.alpha not in ALPHAS:
+        mistakes.append(
+            f"model.alpha: expected one of {', '.join(map(str, ALPHAS))}, received {model.alpha}"
+        )
+    if model.weights == "embedded" and model.alpha not in (None, EMBEDDED_ALPHA):
+        mistakes.append(
+            f"model.alpha: the embedded backbone has {EMBEDDED_ALPHA}, received {model.alpha}"
+        )
+    if recipe.input.pixels == "caffe" and model.backbone != "vgg16":
+        mistakes.append(f"input.pixels: caffe belongs to vgg16, received backbone {model.backbone}")
+    return mistakes

@@ -1,0 +1,164 @@
+"""TOML -> Recipe: closed keys, closed values, every mistake reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain.errors import InputError, RecipeError
+from toolchain.recipe.defaults import cross_check, resolve
+from toolchain.recipe.sections import SECTIONS, HeadSection, Recipe
+
+MAX_BYTES: Final = 1024 * 1024
+_NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe file; `overrides` are `section.key=value`, the value as in TOML.
+
+    Raises:
+      RecipeError: with every mistake of the file and of the overrides.
+      InputError: the file is missing, too large or not a file.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise InputError("expected a recipe file, found none", where, "see: toolchain init --help")
+    data = path.read_bytes()[: MAX_BYTES + 1]
+    if len(data) > MAX_BYTES:
+        raise InputError(f"a recipe has at most {MAX_BYTES:,} bytes", where)
+    try:
+        table = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecipeError([f"not valid TOML: {error}"], where) from error
+    name = path.parent.name if path.name == "recipe.toml" else path.stem
+    return parse_recipe(table, name=name, where=where, overrides=overrides)
+
+
+def parse_recipe(
+    table: dict[str, Any],
+    *,
+    name: str,
+    where: str = "recipe",
+    overrides: list[str] | None = None,
+) -> Recipe:
+    """A parsed TOML table as a resolved `Recipe`; see `load_recipe`."""
+    mistakes: list[str] = []
+    table = dict(table)
+    for text in overrides or []:
+        _override(table, text, mistakes)
+    name = _name(table.pop("name", name), mistakes)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in SECTIONS:
+            mistakes.append(_unknown(key, [*SECTIONS, "name"]))
+        elif not isinstance(value, dict):
+            mistakes.append(f"{key}: expected a table [{key}], received {_show(value)}")
+        else:
+            values[key] = _section(SECTIONS[key], key, value, mistakes)
+    recipe = Recipe(name=name, **values)
+    mistakes += cross_check(recipe)
+    if mistakes:
+        raise RecipeError(mistakes, where)
+    return resolve(recipe)
+
+
+def _name(value: Any, mistakes: list[str]) -> str:
+    if isinstance(value, str) and 0 < len(value) <= 100 and set(value) <= _NAME_CHARACTERS:
+        if not value.startswith("."):
+            return value
+    mistakes.append(f"name: expected letters a-z, digits, - _ and ., received {_show(value)}")
+    return "invalid"
+
+
+def _override(table: dict[str, Any], text: str, mistakes: list[str]) -> None:
+    key, equals, value = text.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        mistakes.append(f"--set {text}: expected section.key=value")
+        return
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        parsed = value
+    inner = table
+    for part in path[:-1]:
+        step = inner.get(part, {})
+        inner[part] = dict(step) if isinstance(step, dict) else {}
+        inner = inner[part]
+    inner[path[-1]] = parsed
+
+
+def _section(cls: type[Any], prefix: str, table: dict[str, Any], mistakes: list[str]) -> Any:
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        where = f"{prefix}.{key}"
+        if key not in fields:
+            mistakes.append(_unknown(where, [f"{prefix}.{known}" for known in fields]))
+        elif hints[key] is HeadSection:
+            if isinstance(value, dict):
+                values[key] = _section(HeadSection, where, value, mistakes)
+            else:
+                mistakes.append(f"{where}: expected a table [{where}], received {_show(value)}")
+        else:
+            values[key] = _value(where, value, hints[key], fields[key].metadata, mistakes)
+    return cls(**values)
+
+
+def _value(where: str, value: Any, hint: Any, meta: Any, mistakes: list[str]) -> Any:
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        if not isinstance(value, list):
+            mistakes.append(f"{where}: expected a list, received {_show(value)}")
+            return ()
+        if len(value) > 64:
+            mistakes.append(f"{where}: expected at most 64 items, received {len(value)}")
+            return ()
+        if not value and meta["choices"]:
+            mistakes.append(f"{where}: expected at least one of {', '.join(meta['choices'])}")
+        return tuple(_value(where, one, item, meta, mistakes) for one in value)
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    accepted = [kind for kind in kinds if kind is not type(None)]
+    if float in accepted and int not in accepted and type(value) is int:
+        value = float(value) if abs(value) < 2**53 else value
+    if type(value) not in accepted:
+        names = " or ".join(_KIND_NAMES[kind] for kind in accepted)
+        mistakes.append(f"{where}: expected {names}, received {_show(value)}")
+        return value
+    _bounds(where, value, meta, mistakes)
+    return value
+
+
+_KIND_NAMES: Final = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _bounds(where: str, value: Any, meta: Any, mistakes: list[str]) -> None:
+    low, high, choices = meta["low"], meta["high"], meta["choices"]
+    if choices and value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        mistakes.append(
+            f"{where}: expected one of {', '.join(choices)}, received {_show(value)}{hint}"
+        )
+    if low is None or isinstance(value, str | bool):
+        return
+    if not math.isfinite(value) or not low <= value <= high:
+        mistakes.append(f"{where}: expected {low} to {high}, received {_show(value)}")
+
+
+def _unknown(where: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(where, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"{where[:80]}: unknown key, {hint}"
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,220 @@
+"""The keys of a recipe, their defaults and bounds: the one place where they are written down."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A key of the recipe: its default, what it means, and which values are accepted."""
+    return field(
+        default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DataSection:
+    """[data]: where the photos are and how they are split."""
+
+    path: str = setting("", "folder or archive; beside the recipe, here, or in $TOOLCHAIN_DATA")
+    source: str = setting(
+        "auto",
+        "layout of the photos; auto finds out",
+        choices=("auto", "folders", "split-folders", "kaggle-names", "digits"),
+    )
+    validation: float = setting(0.15, "share held out for early stopping", low=0.01, high=0.8)
+    test: float = setting(0.15, "share held out for verify and benchmark", low=0.01, high=0.8)
+    seed: int = setting(0, "changes which image falls into which split", low=0, high=2**31 - 1)
+    on_bad_image: str = setting(
+        "error", "stop at an unreadable image, or leave it out", choices=("error", "skip")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InputSection:
+    """[input]: what the network is given."""
+
+    size: int | None = setting(None, "width and height in pixels", low=32, high=1024)
+    pixels: str = setting(
+        "backbone",
+        "range of the input: symmetric is [-1, 1], unit is [0, 1], caffe is VGG16's own",
+        choices=("backbone", "symmetric", "unit", "caffe"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSection:
+    """[model.head]: what stands on the backbone."""
+
+    pool: str = setting("avg", "how features become a vector", choices=("avg", "max", "flatten"))
+    dense: tuple[int, ...] = setting((), "units of hidden dense layers", low=1, high=8192)
+    dropout: float = setting(0.2, "share dropped before each dense layer", low=0.0, high=0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSection:
+    """[model]: the network."""
+
+    backbone: str = setting("mobilenet_v2", "the network", choices=("mobilenet_v2", "vgg16"))
+    alpha: float | None = setting(None, "width of MobileNetV2", low=0.35, high=1.4)
+    weights: str = setting(
+        "imagenet", "imagenet, embedded, none, or the path of an .h5 or .safetensors file"
+    )
+    head: HeadSection = field(default_factory=HeadSection)
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSection:
+    """[augment]: random changes of training images; all zero means none."""
+
+    flip: bool = setting(False, "mirror left and right")
+    rotation: float = setting(0.0, "up to so many degrees", low=0.0, high=180.0)
+    zoom: float = setting(0.0, "up to this share in or out", low=0.0, high=0.9)
+    shift: float = setting(0.0, "up to this share of the side", low=0.0, high=0.9)
+    shear: float = setting(0.0, "up to this slope", low=0.0, high=1.0)
+    brightness: float = setting(0.0, "up to this share of the range", low=0.0, high=1.0)
+    contrast: float = setting(0.0, "up to this share", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSection:
+    """[train]: the head on the frozen backbone, or the whole network when weights = "none"."""
+
+    epochs: int = setting(20, "at most", low=1, high=10_000)
+    batch_size: int = setting(32, "photos a step", low=1, high=4096)
+    learning_rate: float = setting(1e-3, "at its highest", low=1e-8, high=10.0)
+    optimizer: str = setting("adam", "adam or sgd with momentum 0.9", choices=("adam", "sgd"))
+    schedule: str = setting("constant", "of the learning rate", choices=("constant", "cosine"))
+    warmup_epochs: float = setting(0.0, "linear from zero", low=0.0, high=100.0)
+    weight_decay: float = setting(0.0, "L2 on kernels", low=0.0, high=1.0)
+    label_smoothing: float = setting(0.0, "share spread over all classes", low=0.0, high=0.5)
+    patience: int = setting(5, "epochs without a better validation loss", low=1, high=10_000)
+    seed: int = setting(1, "of weights, order and augmentation", low=0, high=2**31 - 1)
+    precision: str = setting(
+        "float32",
+        "of the arithmetic",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+    )
+    xla: bool = setting(False, "compile the training step with XLA")
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuneSection:
+    """[fine_tune]: the last part of the backbone, trained at a lower rate; epochs = 0 skips it."""
+
+    epochs: int = setting(5, "at most", low=0, high=10_000)
+    learning_rate: float = setting(1e-4, "at its highest", low=1e-9, high=10.0)
+    start: str | int | float | None = setting(
+        None, "first trained layer: a block's or layer's name, an index, or a share kept frozen"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeSection:
+    """[quantize]: quantization-aware training, started from calibrated ranges."""
+
+    epochs: int = setting(2, "at most; 0 keeps the calibrated start", low=0, high=1000)
+    learning_rate: float = setting(1e-5, "constant", low=1e-9, high=1.0)
+    calibration_images: int = setting(640, "taken from the train split", low=1, high=100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSection:
+    """[export]: which files are written."""
+
+    formats: tuple[str, ...] = setting(
+        ("tflite", "onnx"), "file formats", choices=("tflite", "onnx")
+    )
+    precisions: tuple[str, ...] = setting(
+        ("fp32", "int8-qat"), "precisions", choices=("fp32", "int8-qat")
+    )
+    int8_io: str = setting(
+        "float32",
+        "input and output of the int8 TFLite file: float32, or uint8 that takes raw RGB bytes",
+        choices=("float32", "uint8"),
+    )
+    opset: int = setting(17, "ONNX operator set", low=13, high=21)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySection:
+    """[verify]: the gates; accuracy in points (0.5 means half a percentage point)."""
+
+    fp32_difference: float = setting(
+        1e-4, "largest probability difference of fp32 files", low=0.0, high=1.0
+    )
+    int8_agreement: float = setting(
+        0.99, "least top-1 agreement of int8 files with the QAT graph", low=0.0, high=1.0
+    )
+    accuracy_drop: float = setting(
+        0.5, "most points an int8 file may lose against fp32", low=0.0, high=100.0
+    )
+    images: int = setting(0, "of the test split; 0 takes all", low=0, high=10_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkSection:
+    """[benchmark]: how the exported files are timed."""
+
+    providers: tuple[str, ...] = setting(
+        ("cpu",), "onnxruntime's execution providers", choices=("cpu", "cuda", "tensorrt")
+    )
+    threads: tuple[int, ...] = setting((1,), "threads a file is run with", low=1, high=256)
+    runs: int = setting(200, "timed inferences a file, in rounds", low=10, high=1_000_000)
+    warmup_seconds: float = setting(1.0, "not timed, at least ten runs", low=0.0, high=600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole recipe; every `None` is filled in (see `defaults.resolve`)."""
+
+    name: str
+    data: DataSection = field(default_factory=DataSection)
+    input: InputSection = field(default_factory=InputSection)
+    model: ModelSection = field(default_factory=ModelSection)
+    augment: AugmentSection = field(default_factory=AugmentSection)
+    train: TrainSection = field(default_factory=TrainSection)
+    fine_tune: FineTuneSection = field(default_factory=FineTuneSection)
+    quantize: QuantizeSection = field(default_factory=QuantizeSection)
+    export: ExportSection = field(default_factory=ExportSection)
+    verify: VerifySection = field(default_factory=VerifySection)
+    benchmark: BenchmarkSection = field(default_factory=BenchmarkSection)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """One section as plain data: what a stage that reads it depends on."""
+        value = getattr(self, name)
+        return dataclasses.asdict(value)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return dataclasses.asdict(self)
+
+    def sha256(self) -> str:
+        """Hash of all settings, the same whatever order they were written in."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "data": DataSection,
+    "input": InputSection,
+    "model": ModelSection,
+    "augment": AugmentSection,
+    "train": TrainSection,
+    "fine_tune": FineTuneSection,
+    "quantize": QuantizeSection,
+    "export": ExportSection,
+    "verify": VerifySection,
+    "benchmark": BenchmarkSection,
+}

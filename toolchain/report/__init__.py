@@ -1,0 +1,1 @@
+"""All values -> report.html, report.md, report.json."""

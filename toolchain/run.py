@@ -1,0 +1,256 @@
+"""The run folder: one folder a stage, published whole, its manifest the commit mark.
+
+    runs/<recipe>/<stage>/manifest.json   key, files with sha256, versions, what the stage did
+
+A stage writes into a temporary folder beside its final one; when it is complete, every file is
+hashed and synced, the manifest is written last, and one rename puts the folder in place. A killed
+stage leaves the previous folder as it was, and a stray temporary one that the next run sweeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain import __version__
+from toolchain.errors import InputError, MachineError, ModelError
+
+MANIFEST: Final = "manifest.json"
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A published file: its hash, its bytes, and its time of change for the quick test."""
+
+    sha256: str
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The commit mark of a stage.
+
+    Attributes:
+      stage: name of the stage.
+      key: hash of all that the stage depends on (its part of the recipe, what lies upstream).
+      files: path inside the stage's folder -> entry.
+      seconds: how long the stage took.
+      made_with: version of the toolchain, Python and the processor's name.
+    """
+
+    stage: str
+    key: str
+    files: dict[str, FileEntry]
+    seconds: float
+    made_with: dict[str, str]
+
+    def digest(self) -> str:
+        """Hash of what came out: the key and the content of every file, not times or paths."""
+        return sha256_json({"key": self.key, "files": {n: f.sha256 for n, f in self.files.items()}})
+
+
+class Run:
+    """The folder of one recipe's results; `root / name`."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.folder = root / name
+        self.name = name
+
+    def stage(self, stage: str) -> Path:
+        """Where a stage's published files lie."""
+        return self.folder / stage
+
+    def log(self, stage: str) -> Path:
+        """Where the native libraries' messages of a stage go."""
+        return self.folder / "logs" / f"{stage}.log"
+
+    def manifest(self, stage: str) -> Manifest | None:
+        """The manifest of a published stage, or None where there is none that can be read."""
+        try:
+            data = json.loads((self.stage(stage) / MANIFEST).read_bytes())
+            files = {name: FileEntry(**entry) for name, entry in data.pop("files").items()}
+            return Manifest(files=files, **data)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def is_current(self, stage: str, key: str) -> bool:
+        """Whether the published stage has this key and its files are untouched (size and time)."""
+        manifest = self.manifest(stage)
+        if manifest is None or manifest.key != key:
+            return False
+        return all(self._untouched(stage, name, entry) for name, entry in manifest.files.items())
+
+    def _untouched(self, stage: str, name: str, entry: FileEntry) -> bool:
+        try:
+            status = (self.stage(stage) / name).stat()
+        except OSError:
+            return False
+        return status.st_size == entry.bytes and status.st_mtime_ns == entry.mtime_ns
+
+    def require(self, stage: str, name: str) -> Path:
+        """A published file after its hash was compared with the manifest.
+
+        Raises:
+          ModelError: the stage or file is missing, or its bytes are not those that were published.
+        """
+        manifest, path = self.manifest(stage), self.stage(stage) / name
+        if manifest is None or name not in manifest.files:
+            raise ModelError(
+                f"expected {name} of stage {stage}, found none", str(path), f"run: make {stage}"
+            )
+        found = sha256_file(path)
+        if found != manifest.files[name].sha256:
+            raise ModelError(
+                f"expected sha256 {manifest.files[name].sha256[:16]}…, found {found[:16]}…",
+                str(path),
+                f"the file was changed after it was published; delete {path.parent} and run again",
+            )
+        return path
+
+    @contextlib.contextmanager
+    def publish(self, stage: str, key: str) -> Iterator[Path]:
+        """Gives an empty folder to fill; publishes it as the stage's folder if nothing raises."""
+        started = time.monotonic()
+        aside = self.folder / f".{stage}.tmp-{os.getpid()}"
+        with writing(aside):
+            aside.mkdir(parents=True)
+        try:
+            with writing(aside):
+                yield aside
+                self._commit(stage, key, aside, time.monotonic() - started)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _commit(self, stage: str, key: str, aside: Path, seconds: float) -> None:
+        files = {}
+        for path in sorted(p for p in aside.rglob("*") if p.is_file()):
+            _sync(path)
+            status = path.stat()
+            files[path.relative_to(aside).as_posix()] = FileEntry(
+                sha256_file(path), status.st_size, status.st_mtime_ns
+            )
+        manifest = {
+            "stage": stage,
+            "key": key,
+            "files": {name: _entry_json(entry) for name, entry in files.items()},
+            "seconds": round(seconds, 3),
+            "made_with": {
+                "toolchain": __version__,
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+            },
+        }
+        write_text(aside / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        final, old = self.stage(stage), self.folder / f".{stage}.old-{os.getpid()}"
+        if final.exists():
+            final.rename(old)
+        aside.rename(final)
+        _sync(self.folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the run folder; sweeps what killed runs left.
+
+        Raises:
+          InputError: another process is working in it.
+        """
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = (self.folder / ".lock").open("w")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    "another process is working on this run", str(self.folder), "wait for its end"
+                ) from error
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        for stray in self.folder.glob(".*.tmp-*"):
+            shutil.rmtree(stray, ignore_errors=True)
+        for stray in self.folder.glob(".*.old-*"):
+            # Killed between the two renames: the complete old folder goes back to its name.
+            final = self.folder / stray.name[1:].split(".old-")[0]
+            if not final.exists() and (stray / MANIFEST).exists():
+                stray.rename(final)
+            shutil.rmtree(stray, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Turns a full disk, a missing right or a broken device into an error with its remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        folder = next((p for p in (where, *where.parents) if p.exists()), Path("/"))
+        free = shutil.disk_usage(folder).free / 2**20
+        raise MachineError(
+            f"cannot write: {error.strerror} ({free:.0f} MiB free)",
+            str(where),
+            "free some space or give another folder with --runs",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file aside, sync it and rename it into place."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file aside, sync it and rename it into place.
+
+    Raises:
+      MachineError: the disk is full or the place cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with writing(path):
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def _entry_json(entry: FileEntry) -> dict[str, Any]:
+    return {"sha256": entry.sha256, "bytes": entry.bytes, "mtime_ns": entry.mtime_ns}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of plain data, the same whatever order its keys have."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Runs exported files: LiteRT and onnxruntime, no TensorFlow."""

@@ -1,0 +1,89 @@
+"""What a person sees: progress, tables and messages on stderr; answers for programs on stdout.
+
+Native libraries write to file descriptor 2 whatever Python does, so `native_log` points that
+descriptor at a log file while our own console keeps a duplicate of the real one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Item = TypeVar("Item")
+_console: Console | None = None
+
+
+def console() -> Console:
+    """The one console, on stderr; made at first use because rich takes 50 ms to import."""
+    global _console
+    if _console is None:
+        from rich.console import Console
+
+        # A duplicate that outlives native_log's redirection; line buffered like stderr itself.
+        stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+        width = None if stream.isatty() else 110
+        _console = Console(file=stream, highlight=False, width=width)
+    return _console
+
+
+@contextlib.contextmanager
+def native_log(path: Path) -> Iterator[None]:
+    """Sends stdout and stderr of native code, and of Python libraries, to `path` (appended)."""
+    console()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for target, descriptor in enumerate(saved, start=1):
+            os.dup2(descriptor, target)
+            os.close(descriptor)
+
+
+def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Iterate with a progress bar that appears after a moment and leaves no trace."""
+    from rich.progress import track as rich_track
+
+    if total is None and isinstance(items, Sequence):
+        total = len(items)
+    yield from rich_track(
+        items, label, total=total, console=console(), transient=True, update_period=0.5
+    )
+
+
+@contextlib.contextmanager
+def working(label: str) -> Iterator[None]:
+    """A spinner for a step whose length nobody knows."""
+    with console().status(label):
+        yield
+
+
+def say(text: str) -> None:
+    """One line for the person."""
+    console().print(text, soft_wrap=True, markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A short table; the first column is text, the others are numbers."""
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for position, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if position == 0 else "right")
+    for row in rows:
+        drawn.add_row(*row)
+    console().print(drawn)

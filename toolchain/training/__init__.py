@@ -1,0 +1,1 @@
+"""Dataset -> TrainedModel: the TensorFlow side of float training."""

@@ -1,0 +1,1 @@
+"""ExportedModel -> Verification: parity with the model it came from."""
