@@ -1,6 +1,7 @@
 """The values that flow from stage to stage: frozen, plain data, saved as JSON beside their bytes.
 
-Dataset -> TrainedModel -> QuantizedModel -> ExportedModel (contract.py) -> Verification, Measurement
+Dataset -> TrainedModel -> QuantizedModel -> ExportedModel -> Verification, Benchmark
+`ExportedModel` lives in contract.py, beside the contract that it carries.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Dataset:
         """Read what `save` wrote."""
         data = load_value(folder / "dataset.json")
         tuples = ("classes", "names", "labels", "splits", "sha256", "notes")
-        fixed = {key: tuple(data.pop(key)) for key in tuples}
+        fixed: dict[str, Any] = {key: tuple(data.pop(key)) for key in tuples}
         skipped = tuple((name, reason) for name, reason in data.pop("skipped"))
         return Dataset(folder=folder, skipped=skipped, **fixed, **data)
 

@@ -1,1 +1,1 @@
-"""Bytes of an image to the numbers a network reads. The only owner of decoding and preprocessing."""
+"""Bytes of an image to the numbers a network reads: sole owner of decoding and preprocessing."""

@@ -69,9 +69,9 @@ def parse_recipe(
 
 
 def _name(value: Any, mistakes: list[str]) -> str:
-    if isinstance(value, str) and 0 < len(value) <= 100 and set(value) <= _NAME_CHARACTERS:
-        if not value.startswith("."):
-            return value
+    text = value if isinstance(value, str) else ""
+    if 0 < len(text) <= 100 and set(text) <= _NAME_CHARACTERS and not text.startswith("."):
+        return text
     mistakes.append(f"name: expected letters a-z, digits, - _ and ., received {_show(value)}")
     return "invalid"
 
