@@ -1,0 +1,168 @@
+"""The contract that a file brings: inside it, or beside it in contract.json.
+
+Files are foreign here. Only their metadata is read, with bounds, and nothing of them is run.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain.contract import (
+    CONTRACT_FILE,
+    MAX_CONTRACT_BYTES,
+    METADATA_KEY,
+    SCHEMA,
+    Contract,
+    parse_contract,
+)
+from toolchain.errors import ModelError
+from toolchain.run import sha256_file
+
+FORMATS: Final = {".tflite": "tflite", ".onnx": "onnx"}
+MAX_MODEL_BYTES: Final = 2 * 1024**3
+_MAX_METADATA: Final = 256
+_EXPORT_AGAIN: Final = "export the model again"
+
+
+def check_file(path: Path) -> str:
+    """The format of a model file: "tflite" or "onnx".
+
+    Raises:
+      ModelError: the suffix is another, or it is not a regular file of at most 2 GiB.
+    """
+    where = str(path)
+    if path.suffix not in FORMATS:
+        raise ModelError(
+            f"expected a file ending in {' or '.join(FORMATS)}, received {path.name!r:.80}", where
+        )
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise ModelError("expected a model file, found none", where, "check the path") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError("expected a model file, found something else", where, "check the path")
+    if not 0 < status.st_size <= MAX_MODEL_BYTES:
+        raise ModelError(
+            f"expected 1 to {MAX_MODEL_BYTES:,} bytes, found {status.st_size:,}", where
+        )
+    return FORMATS[path.suffix]
+
+
+def read_contract(path: Path) -> Contract:
+    """The contract of a model file, read without opening it in a runtime.
+
+    Raises:
+      ModelError: the file is damaged, changed since its export, or brings no contract.
+    """
+    if check_file(path) == "tflite":
+        return choose(path, tflite_metadata(path))
+    return choose(path, _onnx_metadata(path))
+
+
+def choose(path: Path, inside: str | None) -> Contract:
+    """The contract found inside a file, or else the one beside it.
+
+    Raises:
+      ModelError: contract.json has another sha256 for this file, or there is no contract at all.
+    """
+    beside = _beside(path)
+    if inside is not None:
+        return parse_contract(inside, str(path))
+    if beside is not None:
+        return parse_contract(beside, str(path.with_name(CONTRACT_FILE)))
+    raise ModelError(
+        f"the file carries no contract, and there is no {CONTRACT_FILE} beside it that names it",
+        str(path),
+        f"export it with this toolchain, or put the {CONTRACT_FILE} of its export beside it",
+    )
+
+
+def _beside(path: Path) -> str | None:
+    index = path.with_name(CONTRACT_FILE)
+    try:
+        if not index.is_file():
+            return None
+        if index.stat().st_size > MAX_CONTRACT_BYTES:
+            raise ValueError("too long")
+        data = json.loads(index.read_bytes())
+        if data["schema"] != SCHEMA:
+            raise ValueError("unknown schema")
+        entry = data["files"].get(path.name)
+        if entry is None:
+            return None
+        promised, contract = str(entry["sha256"]), json.dumps(entry["contract"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"cannot be read: {type(error).__name__} {error}", str(index), _EXPORT_AGAIN
+        ) from error
+    # Of files with random byte flips about 40 in 100 still load and run: only a hash notices.
+    found = sha256_file(path)
+    if found != promised:
+        raise ModelError(
+            f"{CONTRACT_FILE} expects sha256 {promised[:16]}…, found {found[:16]}…",
+            str(path),
+            f"the file was changed after its export; {_EXPORT_AGAIN}",
+        )
+    return contract
+
+
+def tflite_metadata(path: Path) -> str | None:
+    """The text of the metadata buffer named `METADATA_KEY` in a .tflite, None if there is none.
+
+    Raises:
+      ModelError: the FlatBuffer is damaged.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = path.read_bytes()
+    try:
+        if data[4:8] != b"TFL3":
+            raise ValueError("not a TensorFlow Lite file")
+        model = schema.Model.GetRootAs(data, 0)
+        for position in range(min(model.MetadataLength(), _MAX_METADATA)):
+            entry = model.Metadata(position)
+            if entry.Name() == METADATA_KEY.encode():
+                return _buffer_text(model.Buffers(entry.Buffer()))
+    except (
+        struct.error,
+        ValueError,
+        IndexError,
+        TypeError,
+        OverflowError,
+        AttributeError,
+    ) as error:
+        raise damaged(path, error) from error
+    return None
+
+
+def _buffer_text(buffer: Any) -> str:
+    # DataAsNumpy checks the vector's bounds and copies nothing.
+    content = buffer.DataAsNumpy()
+    if isinstance(content, int) or len(content) > MAX_CONTRACT_BYTES:
+        raise ValueError("the contract is empty or too long")
+    return bytes(content).decode()
+
+
+def _onnx_metadata(path: Path) -> str | None:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except (DecodeError, ValueError) as error:
+        raise damaged(path, error) from error
+    return next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
+
+
+def damaged(path: Path, error: BaseException) -> ModelError:
+    """The error for a file whose bytes are not what its suffix says."""
+    return ModelError(
+        f"{path.name} is damaged or not a {path.suffix} file "
+        f"({type(error).__name__}: {str(error)[:120]})",
+        str(path),
+        "export or copy it again",
+    )

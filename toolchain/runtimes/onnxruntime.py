@@ -1,0 +1,127 @@
+"""Runs .onnx files with onnxruntime, on the provider that was asked for or not at all."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from toolchain.contract import METADATA_KEY, TensorSpec
+from toolchain.errors import InputError, MachineError, ModelError
+from toolchain.runtimes.base import check_tensor, to_input, to_probabilities
+from toolchain.runtimes.carried import choose, damaged
+
+PROVIDERS: Final = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_DTYPES: Final = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+# Severity 3 is errors only: onnxruntime warns on stderr about every provider that does not load.
+_ERRORS_ONLY: Final = 3
+
+
+class OnnxRunner:
+    """An .onnx file, opened; see `base.Runner`."""
+
+    runtime = "onnxruntime"
+
+    def __init__(self, path: Path, *, threads: int = 1, provider: str = "cpu") -> None:
+        self._path, self.provider = path, provider
+        _require_built_in(provider)
+        started = time.perf_counter_ns()
+        self._session = _open_session(path, threads, provider)
+        self.load_ms = (time.perf_counter_ns() - started) / 1e6
+        _require_loaded(provider, self._session.get_providers())
+        # A provider that fails later must be an error too, not a silent second try on the CPU.
+        self._session.disable_fallback()
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.contract = choose(path, metadata.get(METADATA_KEY))
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(
+                f"expected one input and one output, found {len(inputs)} and {len(outputs)}",
+                str(path),
+            )
+        self._input = inputs[0].name
+        found = _tensor_spec(inputs[0])
+        check_tensor(_unquantized(self.contract.input), found, str(path))
+        check_tensor(_unquantized(self.contract.output), _tensor_spec(outputs[0]), str(path))
+        self._batch = found.shape[0]
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Classify; see `base.Runner.run`."""
+        if len(pixels) == 0:
+            return np.empty((0, len(self.contract.labels)), np.float32)
+        raw = self.run_tensor(to_input(pixels, self.contract))
+        return to_probabilities(raw, self.contract, str(self._path))
+
+    def run_tensor(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """One inference, or several where the graph's batch is fixed and smaller."""
+        if self._batch in (-1, len(tensor)):
+            return self._infer(tensor)
+        return np.concatenate([self._infer(tensor[i : i + 1]) for i in range(len(tensor))])
+
+    def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        try:
+            output: NDArray[Any] = self._session.run(None, {self._input: tensor})[0]
+        except MemoryError:
+            raise
+        except Exception as error:  # onnxruntime's classes share no base of their own
+            raise damaged(self._path, error) from error
+        return output
+
+    def close(self) -> None:
+        """Give the memory back."""
+        del self._session
+
+
+def _open_session(path: Path, threads: int, provider: str) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    wanted = [PROVIDERS[provider]]
+    if provider == "tensorrt":
+        wanted.append(PROVIDERS["cuda"])
+    if provider != "cpu":
+        wanted.append(PROVIDERS["cpu"])
+    ort.set_default_logger_severity(_ERRORS_ONLY)
+    try:
+        return ort.InferenceSession(str(path), options, providers=wanted)
+    except MemoryError:
+        raise
+    except Exception as error:  # onnxruntime's classes share no base of their own
+        raise damaged(path, error) from error
+
+
+def _require_built_in(provider: str) -> None:
+    if provider not in PROVIDERS:
+        raise InputError(f"expected one of {', '.join(PROVIDERS)}, received {provider!r:.40}")
+    _require_loaded(provider, ort.get_available_providers())
+
+
+def _require_loaded(provider: str, there: list[str]) -> None:
+    if PROVIDERS[provider] not in there:
+        raise MachineError(
+            f"expected onnxruntime to load {PROVIDERS[provider]}, it has {', '.join(there)}",
+            f"provider {provider}",
+            "pip install 'toolchain[gpu]' on a machine with the GPU and its driver, or use cpu",
+        )
+
+
+def _tensor_spec(described: Any) -> TensorSpec:
+    return TensorSpec(
+        name=str(described.name),
+        shape=tuple(axis if isinstance(axis, int) else -1 for axis in described.shape),
+        dtype=_DTYPES.get(described.type, str(described.type)),
+    )
+
+
+def _unquantized(spec: TensorSpec) -> TensorSpec:
+    """An ONNX input or output has no scale of its own: the contract alone knows it."""
+    return TensorSpec(spec.name, spec.shape, spec.dtype)
