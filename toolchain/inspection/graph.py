@@ -1,0 +1,165 @@
+"""Questions to an ONNX graph: where a value comes from, where it goes, what it is stored as."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, Final
+
+# Ops that move numbers and compute none; onnxruntime moves quantization through them.
+LAYOUT: Final = frozenset(
+    {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool"}
+)
+_ACTIVATIONS: Final = frozenset({"Relu", "Clip"})
+_QUANTIZE: Final = "QuantizeLinear"
+_DEQUANTIZE: Final = "DequantizeLinear"
+# Longest chain that is followed; a damaged graph may have circles.
+_STEPS: Final = 16
+
+
+class OnnxGraph:
+    """An ONNX GraphProto with its producers and consumers found once.
+
+    Raises:
+      ValueError: two nodes write one value, which ONNX forbids and which would let the questions
+        below walk the same consumers again and again.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+        self._stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
+        self._producers: dict[str, Any] = {}
+        self._consumers: defaultdict[str, list[Any]] = defaultdict(list)
+        self._outputs = {value.name for value in graph.output}
+        known = [*graph.input, *graph.value_info, *graph.output]
+        self._declared = {value.name: value.type.tensor_type.elem_type for value in known}
+        for node in graph.node:
+            for name in filter(None, node.output):
+                if name in self._producers:
+                    raise ValueError(f"two nodes write {name!r:.80}")
+                self._producers[name] = node
+            for name in node.input:
+                self._consumers[name].append(node)
+
+    def inputs(self) -> list[Any]:
+        """The inputs a client gives; old files list their weights there as well."""
+        return [value for value in self._graph.input if value.name not in self._stored]
+
+    @staticmethod
+    def dtype_name(number: int) -> str:
+        """An ONNX element type as numpy calls it."""
+        from onnx import TensorProto
+
+        try:
+            name: str = TensorProto.DataType.Name(number).lower()
+        except ValueError:
+            return f"unknown {number}"
+        return {"float": "float32", "double": "float64"}.get(name, name)
+
+    def dtype_into(self, node: Any, position: int) -> str:
+        """Dtype of an op's data before its DequantizeLinear; layout ops between are passed."""
+        if position >= len(node.input):
+            return ""
+        name = node.input[position]
+        for _ in range(_STEPS):
+            producer = self._producers.get(name)
+            if producer is None:
+                break
+            if producer.op_type == _DEQUANTIZE and node.op_type != _QUANTIZE:
+                return self._quantized_as(producer)
+            if producer.op_type not in LAYOUT or not producer.input:
+                break
+            name = producer.input[0]
+        return self._dtype_of(name)
+
+    def dtype_out_of(self, node: Any) -> str:
+        """Dtype of an op's result after the QuantizeLinear that all its consumers are."""
+        if not node.output:
+            return ""
+        name = node.output[0]
+        for _ in range(_STEPS):
+            consumers = self._consumers[name]
+            if name in self._outputs or not consumers or node.op_type == _DEQUANTIZE:
+                break
+            if all(consumer.op_type == _QUANTIZE for consumer in consumers):
+                return self._quantized_as(consumers[0])
+            passed = len(consumers) == 1 and consumers[0].op_type in LAYOUT | _ACTIVATIONS
+            if not passed or not consumers[0].output:
+                break
+            name = consumers[0].output[0]
+        return self._dtype_of(name)
+
+    def stored(self, node: Any, position: int) -> str:
+        """Dtype an op's weights lie in the file in, behind DequantizeLinear and layout ops."""
+        if position >= len(node.input):
+            return ""
+        name = node.input[position]
+        for _ in range(_STEPS):
+            if name in self._stored:
+                return self.dtype_name(self._stored[name])
+            producer = self._producers.get(name)
+            if producer is None:
+                break
+            if producer.op_type == "Constant":
+                return self._constant(producer)
+            if not producer.input:
+                break
+            followed = producer.op_type in LAYOUT | {_DEQUANTIZE, _QUANTIZE, "Cast"}
+            if not followed:
+                break
+            name = producer.input[0]
+        return self._dtype_of(name)
+
+    def ends_at(self, node: Any, edges: frozenset[str]) -> bool:
+        """Whether everything after an op, up to the outputs, is layout or one of `edges`."""
+        ahead = list(node.output)
+        for _ in range(_STEPS):
+            if not ahead:
+                return True
+            name = ahead.pop()
+            for consumer in self._consumers[name]:
+                if consumer.op_type not in edges | LAYOUT | {"Add"}:
+                    return False
+                ahead.extend(consumer.output)
+        return False
+
+    def is_fused_activation(self, node: Any) -> bool:
+        """Whether an op is a Relu or Clip between a layer and its QuantizeLinear."""
+        return node.op_type in _ACTIVATIONS and self.dtype_out_of(node) != "float32"
+
+    def feeds_parameters(self, node: Any) -> bool:
+        """Whether an op computes from constants alone; a runtime folds it before it runs."""
+        return bool(node.input) and all(
+            name in self._stored or self._is_constant(name) for name in node.input if name
+        )
+
+    def _is_constant(self, name: str) -> bool:
+        producer = self._producers.get(name)
+        return producer is not None and producer.op_type == "Constant"
+
+    def _quantized_as(self, node: Any) -> str:
+        """Dtype on the integer side of a QuantizeLinear or DequantizeLinear."""
+        if len(node.input) > 2 and node.input[2] in self._stored:
+            return self.dtype_name(self._stored[node.input[2]])
+        if len(node.input) > 2 and self._is_constant(node.input[2]):
+            return self._constant(self._producers[node.input[2]])
+        if node.op_type == _DEQUANTIZE and node.input and node.input[0] in self._stored:
+            return self.dtype_name(self._stored[node.input[0]])
+        # ONNX: without a zero point the result of QuantizeLinear is uint8.
+        return "uint8"
+
+    def _constant(self, node: Any) -> str:
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                return self.dtype_name(attribute.t.data_type)
+        return "float32"
+
+    def _dtype_of(self, name: str) -> str:
+        producer = self._producers.get(name)
+        if name in self._stored:
+            return self.dtype_name(self._stored[name])
+        if producer is not None and producer.op_type == _QUANTIZE:
+            return self._quantized_as(producer)
+        if self._declared.get(name):
+            return self.dtype_name(self._declared[name])
+        # Values between ops are rarely declared; in a graph of floats they are floats.
+        return "float32"

@@ -1,0 +1,172 @@
+"""Reads an .onnx file, with the QuantizeLinear and DequantizeLinear around each op looked through.
+
+A layer of a QDQ graph computes in integers when a runtime can fuse it: its data and its weights
+come from DequantizeLinear, the weights are stored as integers, and its result goes to
+QuantizeLinear (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain.contract import TensorSpec
+from toolchain.errors import ModelError
+from toolchain.inspection.graph import LAYOUT, OnnxGraph
+from toolchain.inspection.scheme import INTEGERS, Inspection, OpSummary, kind_of, scheme_of
+from toolchain.runtimes.carried import damaged
+
+DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+MAX_NODES: Final = 100_000
+# Op -> positions of its data and of its weights among its inputs.
+_LAYERS: Final = {"Conv": (0, 1), "ConvTranspose": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1)}
+# These hold integer weights and compute in integers, range of the data known (a) or measured at
+# run time, which is what "dynamic range" means (b).
+_INTEGER_LAYERS: Final = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
+_DYNAMIC_LAYERS: Final = {
+    "ConvInteger": 1,
+    "MatMulInteger": 1,
+    "DynamicQuantizeMatMul": 1,
+    "MatMulIntegerToFloat": 1,
+}
+_EDGES: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "Softmax", "Sigmoid", "Constant"})
+_DENSE: Final = frozenset({"Gemm", "MatMul"})
+
+
+def read_onnx(path: Path) -> Inspection:
+    """What an .onnx file holds.
+
+    Raises:
+      ModelError: damaged, with external data, control flow, functions, or foreign operators.
+    """
+    model = _parse(path)
+    _refuse(model, path)
+    try:
+        graph = OnnxGraph(model.graph)
+    except ValueError as error:
+        raise damaged(path, error) from error
+    ops = tuple(_summary(node, graph) for node in model.graph.node)
+    return Inspection(
+        path=path,
+        format="onnx",
+        bytes=path.stat().st_size,
+        ops=ops,
+        inputs=tuple(_spec(value) for value in graph.inputs()),
+        outputs=tuple(_spec(value) for value in model.graph.output),
+        float_islands=_islands(model.graph.node, ops, graph),
+        true_scheme=scheme_of(ops),
+    )
+
+
+def optimised_ops(path: Path) -> Counter[str]:
+    """How many ops of each type onnxruntime's own optimised graph has, on the CPU of this machine.
+
+    The file is opened in this process: give one that this toolchain has just written.
+
+    Raises:
+      ModelError: onnxruntime cannot open it.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "optimised.onnx"
+        options.optimized_model_filepath = str(written)
+        try:
+            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's classes share no base of their own
+            raise damaged(path, error) from error
+        return Counter(node.op_type for node in _parse(written).graph.node)
+
+
+def _parse(path: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+        if not model.graph.node or not model.graph.output:
+            raise ValueError("no graph")
+        if len(model.graph.node) > MAX_NODES:
+            raise ValueError(f"more nodes than a model has ({len(model.graph.node):,})")
+    except (DecodeError, ValueError) as error:
+        raise damaged(path, error) from error
+    return model
+
+
+def _refuse(model: Any, path: Path) -> None:
+    """Refuse what reaches outside the file, or hides layers where `_summary` does not look."""
+    for tensor in model.graph.initializer:
+        if tensor.external_data or tensor.data_location != 0:
+            raise ModelError(
+                f"tensor {tensor.name!r:.80} lies in another file (external data)",
+                str(path),
+                "save the model as one file",
+            )
+    if model.functions:
+        raise ModelError("the file defines functions of its own", str(path), "export it inlined")
+    for node in model.graph.node:
+        if node.domain not in DOMAINS:
+            raise ModelError(
+                f"operator {node.domain[:60]}.{node.op_type[:60]} is a custom one, "
+                f"node {node.name!r:.80}",
+                str(path),
+                "export the model with the operators of ONNX and onnxruntime alone",
+            )
+        if any(attribute.g.node or attribute.graphs for attribute in node.attribute):
+            raise ModelError(
+                f"operator {node.op_type[:60]} holds a graph of its own, which is not read",
+                str(path),
+                "export a classifier without control flow",
+            )
+
+
+def _summary(node: Any, graph: OnnxGraph) -> OpSummary:
+    data, weight = _LAYERS.get(node.op_type, (0, None))
+    inside, outside = graph.dtype_into(node, data), graph.dtype_out_of(node)
+    if node.op_type in _INTEGER_LAYERS:
+        weights: str | None = graph.stored(node, _INTEGER_LAYERS[node.op_type])
+        kind = kind_of(weights or "", "uint8", "uint8")
+    elif node.op_type in _DYNAMIC_LAYERS:
+        weights = graph.stored(node, _DYNAMIC_LAYERS[node.op_type])
+        kind = "w8"
+    elif weight is None:
+        weights, kind = None, ""
+    else:
+        weights = graph.stored(node, weight)
+        at_edge = node.op_type in _DENSE and inside in INTEGERS and graph.ends_at(node, _EDGES)
+        # onnxruntime's QGemm and MatMulIntegerToFloat give float results of integer arithmetic.
+        kind = kind_of(weights, inside, inside if at_edge else outside)
+    return OpSummary(
+        name=node.op_type,
+        output=node.output[0] if node.output else "",
+        weights=weights,
+        activation_in=inside,
+        activation_out=outside,
+        kind=kind,
+    )
+
+
+def _islands(nodes: Any, ops: tuple[OpSummary, ...], graph: OnnxGraph) -> tuple[str, ...]:
+    if not any(op.kind == "int8" for op in ops):
+        return ()
+    return tuple(
+        op.output
+        for node, op in zip(nodes, ops, strict=True)
+        if op.name not in _EDGES | LAYOUT
+        and op.kind != "int8"
+        and not graph.feeds_parameters(node)
+        and "float32" in (op.activation_in, op.activation_out)
+        and not graph.is_fused_activation(node)
+    )
+
+
+def _spec(value: Any) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(
+        int(axis.dim_value) if axis.HasField("dim_value") else -1 for axis in tensor.shape.dim[:16]
+    )
+    return TensorSpec(value.name, shape, OnnxGraph.dtype_name(tensor.elem_type))

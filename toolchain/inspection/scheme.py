@@ -1,0 +1,172 @@
+"""The vocabulary of inspection: one op, one file, and whether a file keeps its promise."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain.contract import TensorSpec
+from toolchain.errors import GateError, ModelError
+
+# What each precision of a file name promises about every layer that has weights.
+PROMISES: Final = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "w8": "w8",
+    "int8-ptq": "int8",
+    "int8-qat": "int8",
+}
+INTEGERS: Final = frozenset({"int8", "uint8", "int4", "uint4", "int16"})
+_NAME: Final = re.compile(rf"\.({'|'.join(PROMISES)})\.(?:tflite|onnx)$")
+_MEANS: Final = {
+    "fp32": "float32 weights and arithmetic",
+    "fp16": "float16 weights",
+    "w8": "int8 weights with float activations (dynamic range)",
+    "int8": "int8 weights and activations",
+    "mixed": "integer and float parts that do not meet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpSummary:
+    """One operator of the graph.
+
+    Attributes:
+      name: its type as the format calls it, such as "CONV_2D" or "Conv".
+      output: the name of its first output tensor.
+      weights: dtype its weights are stored in; None for an op without a layer's weights.
+      activation_in, activation_out: dtypes of the data between ops, with a DequantizeLinear
+        before and a QuantizeLinear after an ONNX op looked through; "" where there are none.
+      kind: "fp32", "fp16", "w8", "int8" or "mixed" for a layer with weights; "" for others.
+    """
+
+    name: str
+    output: str
+    weights: str | None
+    activation_in: str
+    activation_out: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a file holds.
+
+    Attributes:
+      path: the file.
+      format: "tflite" or "onnx".
+      bytes: its size.
+      ops: every operator, in the order of the graph.
+      inputs, outputs: the tensors a client sees; here dtype is any, not only float32 and uint8.
+      float_islands: output names of ops that compute in float inside a graph of integers. Softmax
+        and the quantize and dequantize ops at the edges are no islands.
+      true_scheme: "fp32", "fp16", "w8" (int8 weights, float activations), "int8" (both), or
+        "mixed", told from the layers with weights.
+    """
+
+    path: Path
+    format: str
+    bytes: int
+    ops: tuple[OpSummary, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    float_islands: tuple[str, ...]
+    true_scheme: str
+
+    def layers(self) -> tuple[OpSummary, ...]:
+        """The ops that have weights: convolutions and dense layers."""
+        return tuple(op for op in self.ops if op.kind)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as `inspect --json` prints it."""
+        return {
+            "file": self.path.name,
+            "format": self.format,
+            "bytes": self.bytes,
+            "true_scheme": self.true_scheme,
+            "inputs": [_tensor_json(spec) for spec in self.inputs],
+            "outputs": [_tensor_json(spec) for spec in self.outputs],
+            "float_islands": list(self.float_islands),
+            "ops": [
+                {
+                    "name": op.name,
+                    "output": op.output,
+                    "weights": op.weights,
+                    "activation_in": op.activation_in,
+                    "activation_out": op.activation_out,
+                    "kind": op.kind,
+                }
+                for op in self.ops
+            ],
+        }
+
+
+def _tensor_json(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "shape": list(spec.shape),
+        "dtype": spec.dtype,
+        "scale": spec.scale,
+        "zero_point": spec.zero_point,
+    }
+
+
+def kind_of(weights: str, activation_in: str, activation_out: str) -> str:
+    """What a layer computes with, from the dtypes of its weights and of the data around it."""
+    inside, outside = activation_in in INTEGERS, activation_out in INTEGERS
+    if weights in INTEGERS:
+        if inside and outside:
+            return "int8"
+        return "mixed" if inside or outside else "w8"
+    if inside or outside:
+        return "mixed"
+    return {"float32": "fp32", "float16": "fp16"}.get(weights, "mixed")
+
+
+def scheme_of(ops: tuple[OpSummary, ...]) -> str:
+    """The scheme that all layers with weights share, or "mixed"; "fp32" where there are none."""
+    kinds = {op.kind for op in ops if op.kind}
+    if len(kinds) > 1:
+        return "mixed"
+    return kinds.pop() if kinds else "fp32"
+
+
+def promised_by_name(path: Path) -> str | None:
+    """The precision in a name such as digits.int8-qat.tflite; None where the name has none."""
+    found = _NAME.search(path.name)
+    return found.group(1) if found else None
+
+
+def check_promise(inspection: Inspection, precision: str) -> None:
+    """Compare what a file holds with the precision it promises.
+
+    Args:
+      inspection: of the file.
+      precision: "fp32", "fp16", "w8", "int8-ptq" or "int8-qat".
+
+    Raises:
+      GateError: a layer with weights is of another kind, or there is no such layer at all.
+      ModelError: the precision is none of these.
+    """
+    where = str(inspection.path)
+    if precision not in PROMISES:
+        raise ModelError(
+            f"expected a precision of {', '.join(PROMISES)}, received {precision!r:.40}", where
+        )
+    expected, layers = PROMISES[precision], inspection.layers()
+    wrong = [op for op in layers if op.kind != expected]
+    if layers and not wrong:
+        return
+    if not layers:
+        what = "it has no convolution or dense layer"
+    else:
+        kinds = " or ".join(_MEANS[kind] for kind in sorted({op.kind for op in wrong}))
+        names = ", ".join(f"{op.output[:60]} ({op.name})" for op in wrong[:3])
+        what = f"{len(wrong)} of {len(layers)} layers have {kinds}: {names}"
+    raise GateError(
+        f"the file promises {precision}, which means {_MEANS[expected]}, but {what}",
+        where,
+        "export the model again, or give the file the name of what it holds",
+    )
