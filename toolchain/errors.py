@@ -55,7 +55,9 @@ class ToolchainError(Exception):
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    # A file's name or a tensor's can hold escape sequences; printed, they would drive the terminal.
+    joined = " ".join(text.split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in joined)
 
 
 class InputError(ToolchainError):
@@ -73,7 +75,7 @@ class RecipeError(InputError):
 
     def lines(self) -> list[str]:
         """One line a mistake, each naming the recipe."""
-        return [f"error: {self.where}: {_one_line(mistake)}" for mistake in self.mistakes]
+        return [f"error: {_one_line(f'{self.where}: {mistake}')}" for mistake in self.mistakes]
 
 
 class DataError(InputError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Final
 
 from toolchain.recipe.sections import Recipe
@@ -43,7 +44,7 @@ def resolve(recipe: Recipe) -> Recipe:
 def cross_check(recipe: Recipe) -> list[str]:
     """Mistakes that lie between two keys, each as one sentence."""
     mistakes: list[str] = []
-    data, model = recipe.data, recipe.model
+    data, model, start = recipe.data, recipe.model, recipe.fine_tune.start
     if not data.path and data.source != "digits":
         mistakes.append("data.path: expected the folder or archive of the photos, received none")
     if isinstance(data.validation, float) and isinstance(data.test, float):
@@ -64,6 +65,8 @@ def cross_check(recipe: Recipe) -> list[str]:
         mistakes.append(
             f"model.alpha: the embedded backbone has {EMBEDDED_ALPHA}, received {model.alpha}"
         )
+    if isinstance(start, float) and math.isfinite(start) and not 0.0 <= start <= 1.0:
+        mistakes.append(f"fine_tune.start: expected a share of 0.0 to 1.0, received {start}")
     if recipe.input.pixels == "caffe" and model.backbone != "vgg16":
         mistakes.append(f"input.pixels: caffe belongs to vgg16, received backbone {model.backbone}")
     return mistakes

@@ -15,7 +15,10 @@ from toolchain.errors import InputError, RecipeError
 from toolchain.recipe.defaults import cross_check, resolve
 from toolchain.recipe.sections import SECTIONS, HeadSection, Recipe
 
-MAX_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 64 * 1024
+# tomllib takes quadratic time over the parts of one dotted key: 8 s for 20,000 of them, 40 KB.
+MAX_LINE: Final = 4096
+MAX_MISTAKES: Final = 100
 _NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
@@ -27,17 +30,30 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
       InputError: the file is missing, too large or not a file.
     """
     where = str(path)
-    if not path.is_file():
-        raise InputError("expected a recipe file, found none", where, "see: toolchain init --help")
-    data = path.read_bytes()[: MAX_BYTES + 1]
-    if len(data) > MAX_BYTES:
-        raise InputError(f"a recipe has at most {MAX_BYTES:,} bytes", where)
+    data = _read(path)
     try:
         table = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    # ValueError: bad TOML, bad UTF-8, or a decimal number of more than 4,300 digits.
+    except (ValueError, RecursionError) as error:
         raise RecipeError([f"not valid TOML: {error}"], where) from error
-    name = path.parent.name if path.name == "recipe.toml" else path.stem
+    name = path.parent.resolve().name if path.name == "recipe.toml" else path.stem
     return parse_recipe(table, name=name, where=where, overrides=overrides)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            remedy = "see: toolchain init --help"
+            raise InputError("expected a recipe file, found none", str(path), remedy)
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"the recipe cannot be read: {error.strerror}", str(path)) from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"a recipe has at most {MAX_BYTES:,} bytes", str(path))
+    if max(map(len, data.splitlines()), default=0) > MAX_LINE:
+        raise InputError(f"a line of a recipe has at most {MAX_LINE:,} bytes", str(path))
+    return data
 
 
 def parse_recipe(
@@ -63,6 +79,9 @@ def parse_recipe(
             values[key] = _section(SECTIONS[key], key, value, mistakes)
     recipe = Recipe(name=name, **values)
     mistakes += cross_check(recipe)
+    if len(mistakes) > MAX_MISTAKES:
+        rest = len(mistakes) - MAX_MISTAKES
+        mistakes[MAX_MISTAKES:] = [f"{rest:,} more mistakes are not shown"]
     if mistakes:
         raise RecipeError(mistakes, where)
     return resolve(recipe)
@@ -84,7 +103,7 @@ def _override(table: dict[str, Any], text: str, mistakes: list[str]) -> None:
         return
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         parsed = value
     inner = table
     for part in path[:-1]:
@@ -108,22 +127,15 @@ def _section(cls: type[Any], prefix: str, table: dict[str, Any], mistakes: list[
             else:
                 mistakes.append(f"{where}: expected a table [{where}], received {_show(value)}")
         else:
-            values[key] = _value(where, value, hints[key], fields[key].metadata, mistakes)
+            values[key] = _value(where, value, hints[key], fields[key], mistakes)
     return cls(**values)
 
 
-def _value(where: str, value: Any, hint: Any, meta: Any, mistakes: list[str]) -> Any:
+def _value(
+    where: str, value: Any, hint: Any, field: dataclasses.Field[Any], mistakes: list[str]
+) -> Any:
     if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
-        if not isinstance(value, list):
-            mistakes.append(f"{where}: expected a list, received {_show(value)}")
-            return ()
-        if len(value) > 64:
-            mistakes.append(f"{where}: expected at most 64 items, received {len(value)}")
-            return ()
-        if not value and meta["choices"]:
-            mistakes.append(f"{where}: expected at least one of {', '.join(meta['choices'])}")
-        return tuple(_value(where, one, item, meta, mistakes) for one in value)
+        return _list(where, value, typing.get_args(hint)[0], field, mistakes)
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     accepted = [kind for kind in kinds if kind is not type(None)]
     if float in accepted and int not in accepted and type(value) is int:
@@ -132,8 +144,23 @@ def _value(where: str, value: Any, hint: Any, meta: Any, mistakes: list[str]) ->
         names = " or ".join(_KIND_NAMES[kind] for kind in accepted)
         mistakes.append(f"{where}: expected {names}, received {_show(value)}")
         return value
-    _bounds(where, value, meta, mistakes)
+    _bounds(where, value, field.metadata, mistakes)
     return value
+
+
+def _list(
+    where: str, value: Any, item: Any, field: dataclasses.Field[Any], mistakes: list[str]
+) -> Any:
+    if not isinstance(value, list):
+        mistakes.append(f"{where}: expected a list, received {_show(value)}")
+        return ()
+    if len(value) > 64:
+        mistakes.append(f"{where}: expected at most 64 items, received {len(value)}")
+        return ()
+    default: Any = field.default
+    if not value and default:
+        mistakes.append(f"{where}: expected at least one value, such as {default[0]!r}")
+    return tuple(_value(where, one, item, field, mistakes) for one in value)
 
 
 _KIND_NAMES: Final = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -147,9 +174,11 @@ def _bounds(where: str, value: Any, meta: Any, mistakes: list[str]) -> None:
         mistakes.append(
             f"{where}: expected one of {', '.join(choices)}, received {_show(value)}{hint}"
         )
-    if low is None or isinstance(value, str | bool):
-        return
-    if not math.isfinite(value) or not low <= value <= high:
+    if isinstance(value, str) and not value.isprintable():
+        mistakes.append(f"{where}: expected text on one line, received {_show(value)}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        mistakes.append(f"{where}: expected a finite number, received {value}")
+    elif low is not None and not isinstance(value, str | bool) and not low <= value <= high:
         mistakes.append(f"{where}: expected {low} to {high}, received {_show(value)}")
 
 
@@ -160,5 +189,8 @@ def _unknown(where: str, known: list[str]) -> str:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a table too deep
+        text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= 60 else text[:57] + "..."

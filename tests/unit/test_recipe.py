@@ -1,0 +1,328 @@
+"""Recipes: small TOML in, every mistake out at once, nothing but our errors on any input."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from toolchain.errors import ExitCode, InputError, RecipeError
+from toolchain.recipe import load_recipe, parse_recipe
+from toolchain.recipe.sections import SECTIONS
+
+SECONDS_FOR_A_HOSTILE_RECIPE = 2.0
+SMALLEST = {"data": {"path": "photos"}}
+
+
+def parse(table=None, *overrides):
+    return parse_recipe(table or SMALLEST, name="a", overrides=list(overrides))
+
+
+def mistakes(table, *overrides):
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(table, name="a", overrides=list(overrides))
+    assert caught.value.exit_code == ExitCode.INPUT
+    return caught.value.mistakes
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(content, name="r.toml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return _write
+
+
+def test_a_small_recipe_is_filled_in_from_the_backbone():
+    recipe = parse()
+    assert (recipe.input.size, recipe.input.pixels) == (160, "symmetric")
+    assert recipe.model.alpha == 1.0
+    assert recipe.fine_tune.start is not None
+
+
+def test_vgg16_has_its_own_size_and_pixels():
+    recipe = parse({**SMALLEST, "model": {"backbone": "vgg16"}})
+    assert (recipe.input.size, recipe.input.pixels) == (150, "caffe")
+
+
+def test_embedded_weights_bring_their_width_and_size():
+    recipe = parse({**SMALLEST, "model": {"weights": "embedded"}})
+    assert (recipe.input.size, recipe.model.alpha) == (48, 0.35)
+
+
+def test_all_mistakes_are_reported_at_once():
+    found = mistakes(
+        {
+            "data": {"path": "photos", "seeed": 1},
+            "tran": {},
+            "train": {"epochs": "five", "learning_rate": -1},
+            "export": {"formats": ["tfl"]},
+        }
+    )
+    for key in ("data.seeed", "tran", "train.epochs", "train.learning_rate", "export.formats"):
+        assert any(mistake.startswith(f"{key}:") for mistake in found), key
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ({"tran": {}}, "train"),
+        ({"train": {"epoch": 1}}, "train.epochs"),
+        ({"model": {"head": {"droput": 0.1}}}, "model.head.dropout"),
+        ({"model": {"backbone": "mobilenetv2"}}, "mobilenet_v2"),
+    ],
+)
+def test_a_misspelling_gets_the_nearest_name(table, hint):
+    assert any(f"did you mean {hint}?" in mistake for mistake in mistakes({**SMALLEST, **table}))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("train", "epochs", 0),
+        ("train", "epochs", 10_001),
+        ("train", "epochs", True),
+        ("train", "epochs", 2.0),
+        ("train", "epochs", 10**400),
+        pytest.param("train", "epochs", -(10**5000), id="epochs of 5000 digits"),
+        ("train", "learning_rate", math.nan),
+        ("train", "learning_rate", math.inf),
+        ("train", "learning_rate", 10**400),
+        ("train", "learning_rate", "0.1"),
+        ("train", "xla", 1),
+        ("train", "xla", "yes"),
+        ("fine_tune", "start", math.nan),
+        ("fine_tune", "start", -math.inf),
+        ("fine_tune", "start", 1.5),
+        ("fine_tune", "start", True),
+        ("model", "weights", 3),
+        ("model", "weights", "a\x00b"),
+        ("data", "path", "a\nb"),
+        ("export", "formats", "tflite"),
+        ("export", "formats", []),
+        ("export", "formats", [["tflite"]]),
+        ("benchmark", "threads", [0]),
+        ("benchmark", "threads", []),
+        ("benchmark", "threads", [1] * 65),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused(section, key, value):
+    table = {"data": {"path": "photos"}}
+    table.setdefault(section, {})[key] = value
+    found = mistakes(table)
+    assert len(found) == 1
+    assert found[0].startswith(f"{section}.{key}:")
+
+
+def test_a_whole_number_stands_for_a_float():
+    recipe = parse({**SMALLEST, "train": {"learning_rate": 1}})
+    assert recipe.train.learning_rate == 1.0
+    assert isinstance(recipe.train.learning_rate, float)
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ({"data": {"source": "folders"}}, "data.path"),
+        ({"data": {"path": "x", "validation": 0.5, "test": 0.5}}, "data.validation + data.test"),
+        ({"data": {"path": "x"}, "model": {"alpha": 0.6}}, "model.alpha"),
+        ({"data": {"path": "x"}, "model": {"backbone": "vgg16", "alpha": 0.5}}, "model.alpha"),
+        ({"data": {"path": "x"}, "input": {"pixels": "caffe"}}, "input.pixels"),
+    ],
+)
+def test_keys_that_disagree_are_refused(table, key):
+    assert [mistake.split(":")[0] for mistake in mistakes(table)] == [key]
+
+
+def test_overrides_win_and_keep_the_rest():
+    recipe = parse(
+        {**SMALLEST, "train": {"epochs": 3, "seed": 9}},
+        "train.epochs=7",
+        "model.head.dense=[64, 32]",
+        "model.weights=none",
+    )
+    assert (recipe.train.epochs, recipe.train.seed) == (7, 9)
+    assert recipe.model.head.dense == (64, 32)
+    assert recipe.model.weights == "none"
+
+
+def test_overrides_do_not_change_the_table_that_was_passed():
+    table = {"data": {"path": "photos"}, "train": {"epochs": 3}}
+    parse(table, "train.epochs=7")
+    assert table["train"]["epochs"] == 3
+
+
+@pytest.mark.parametrize("text", ["", "=", "train.epochs", "=5", "train.=5", ".epochs=5"])
+def test_an_override_of_another_form_is_refused(text):
+    assert any("expected section.key=value" in mistake for mistake in mistakes(SMALLEST, text))
+
+
+def test_mistakes_of_file_and_overrides_come_together():
+    found = mistakes({**SMALLEST, "train": {"epochs": 0}}, "quantize.epochs=-1", "x.y=1")
+    assert [mistake.split(":")[0] for mistake in found] == ["train.epochs", "quantize.epochs", "x"]
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys():
+    one = {"data": {"path": "p", "seed": 3}, "train": {"epochs": 4, "seed": 2}}
+    two = {"train": {"seed": 2, "epochs": 4}, "data": {"seed": 3, "path": "p"}}
+    assert parse(one).sha256() == parse(two).sha256()
+
+
+def test_the_hash_depends_on_every_value():
+    hashes = {
+        parse(SMALLEST, override).sha256()
+        for override in ("train.epochs=3", "train.epochs=4", "train.seed=5", "augment.flip=true")
+    }
+    assert len(hashes) == 4
+
+
+def test_the_hash_is_the_same_whether_a_default_is_written_down():
+    assert parse().sha256() == parse(SMALLEST, "input.size=160").sha256()
+
+
+def test_section_is_what_a_stage_depends_on():
+    assert parse(SMALLEST, "train.epochs=3").section("train")["epochs"] == 3
+
+
+def test_the_name_is_the_folder_of_recipe_toml(write, monkeypatch):
+    path = write('[data]\npath = "photos"\n', "cats/recipe.toml")
+    assert load_recipe(path).name == "cats"
+    monkeypatch.chdir(path.parent)
+    assert load_recipe(path.relative_to(path.parent)).name == "cats"
+
+
+def test_the_name_is_the_file_or_what_it_says(write):
+    assert load_recipe(write('[data]\npath = "photos"\n', "dogs.toml")).name == "dogs"
+    assert load_recipe(write('name = "b"\n[data]\npath = "p"\n', "dogs.toml")).name == "b"
+
+
+@pytest.mark.parametrize("name", ["../x", ".hidden", "a/b", "", "A", "a b", "x" * 101, 3, None])
+def test_a_name_cannot_leave_the_run_folder(name):
+    assert any(mistake.startswith("name:") for mistake in mistakes({**SMALLEST, "name": name}))
+
+
+def test_a_missing_recipe_says_so(tmp_path):
+    with pytest.raises(InputError, match="expected a recipe file"):
+        load_recipe(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("name", ["", "/dev/null", "a" * 5000, "a\x00b"])
+def test_what_is_not_a_file_is_refused(tmp_path, name):
+    with pytest.raises(InputError):
+        load_recipe(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"# " + b"x" * 2**21, b"x\n" * 2**17, b"x = " + b"[" * 5_000])
+def test_a_recipe_that_is_not_small_is_refused(write, content):
+    with pytest.raises(InputError, match="at most"):
+        load_recipe(write(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe[\x00d\x00",
+        b"[data]\npath = 'caf\xe9'\n",
+        b"[data\n",
+        b"x = [" + b"\n[" * 20_000,
+        b"x = [" + b"\n[" * 15_000 + b"\n]" * 15_001,
+        b"x = " + b"9" * 4_090,
+        b"x = " + b"[\n" + b"9" * 4_096,
+        b"[data]\npath = 'p'\n" + (b"[train]\nepochs" + b".a" * 2_000 + b" = 1\n"),
+        b"\n".join(b"x%d" % line + b".a" * 2_000 + b" = 1" for line in range(15)),
+        b"[" + b"a." * 2_000 + b"a]\n",
+        b"[data]\npath = 'p'\n[train]\nepochs = 0x" + b"f" * 4_000,
+        b"\x00" * 100,
+    ],
+    ids=[
+        "utf-16",
+        "latin-1",
+        "unclosed",
+        "open brackets",
+        "deep list",
+        "4090 digits",
+        "4096 digits in a list",
+        "deep value",
+        "many deep keys",
+        "deep table",
+        "hexadecimal",
+        "zeros",
+    ],
+)
+def test_hostile_bytes_are_a_recipe_error_at_once(write, content):
+    path = write(content)
+    started = time.monotonic()
+    with pytest.raises(RecipeError):
+        load_recipe(path)
+    assert time.monotonic() - started < SECONDS_FOR_A_HOSTILE_RECIPE
+
+
+def test_a_number_too_long_for_python_is_refused_by_set_too():
+    assert mistakes(SMALLEST, f"train.epochs={'9' * 5_000}")
+    assert mistakes(SMALLEST, f"train.epochs=0x{'f' * 20_000}")
+
+
+def test_a_flood_of_unknown_keys_is_answered_at_once(write):
+    path = write("\n".join(f"{'k' * (n % 3)}{n}=1" for n in range(6_000)))
+    started = time.monotonic()
+    with pytest.raises(RecipeError, match="more mistakes") as caught:
+        load_recipe(path)
+    assert time.monotonic() - started < SECONDS_FOR_A_HOSTILE_RECIPE
+    assert len(str(caught.value).splitlines()) == 101
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=10**300, max_value=10**500),
+    st.floats(),
+    st.text(max_size=20),
+    st.dates(),
+    st.sampled_from(["mobilenet_v2", "embedded", "tflite", "digits", "backbone", "caffe"]),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+KEYS = st.one_of(
+    st.text(max_size=10),
+    st.sampled_from(sorted({name for cls in SECTIONS.values() for name in cls.__slots__})),
+)
+TABLES = st.dictionaries(
+    st.sampled_from([*SECTIONS, "name", "extra"]),
+    VALUES | st.dictionaries(KEYS, VALUES, max_size=6),
+    max_size=6,
+)
+
+
+@settings(max_examples=600)
+@given(TABLES, st.lists(st.text(max_size=30), max_size=2))
+@example({"fine_tune": {"start": math.nan}, "data": {"path": "x"}}, [])
+def test_any_table_is_a_recipe_or_a_recipe_error(table, overrides):
+    try:
+        recipe = parse_recipe(table, name="a", overrides=overrides)
+    except RecipeError as error:
+        assert error.mistakes
+    else:
+        assert len(recipe.sha256()) == 64
+        assert recipe.input.size is not None
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_recipe_or_an_input_error(tmp_path, data):
+    path = tmp_path / "r.toml"
+    path.write_bytes(data)
+    with pytest.raises(InputError):
+        load_recipe(path)
