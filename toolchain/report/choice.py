@@ -1,0 +1,129 @@
+"""Which file to ship, and why: the rules behind the first lines of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from toolchain.values import Benchmark, FileVerification, Measurement, Verification
+
+FORMATS: Final = ("tflite", "onnx")
+# Accuracies are shares of counted images; this is far below one image and far above rounding.
+_SLACK: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The file of one format to ship.
+
+    Attributes:
+      format: "tflite" or "onnx".
+      file: its name; empty when no file of the format may be shipped.
+      reason: why, one or two sentences.
+      accuracy: top-1 in 0..1, None without a file.
+      p50_ms: milliseconds an image, None when it was not measured.
+      bytes: size of the file, None when it was not measured.
+    """
+
+    format: str
+    file: str
+    reason: str
+    accuracy: float | None = None
+    p50_ms: float | None = None
+    bytes: int | None = None
+
+
+def choose(
+    verification: Verification, benchmark: Benchmark | None, accuracy_drop: float
+) -> tuple[Choice, ...]:
+    """One choice a format: the fastest of the files that passed and are accurate enough.
+
+    A file is accurate enough when it loses at most `accuracy_drop` points (0.5 means half a
+    percentage point) against the best file of its format that passed. Speed is the p50 latency
+    with the fewest threads and the first provider that were measured. Where nothing was measured,
+    the most accurate file is chosen.
+    """
+    baseline = _baseline(benchmark.measurements if benchmark else ())
+    present = [one for one in FORMATS if any(f.format == one for f in verification.files)]
+    return tuple(_choose(one, verification.files, baseline, accuracy_drop) for one in present)
+
+
+def _choose(
+    kind: str,
+    files: Sequence[FileVerification],
+    baseline: Mapping[str, Measurement],
+    accuracy_drop: float,
+) -> Choice:
+    passed = [file for file in files if file.format == kind and not file.failures]
+    if not passed:
+        return Choice(kind, "", f"No .{kind} file passed verify; none should be shipped.")
+    best = max(file.accuracy.value for file in passed)
+    allowed = accuracy_drop / 100 + _SLACK
+    near = [file for file in passed if best - file.accuracy.value <= allowed]
+    timed = [file for file in near if file.file in baseline]
+    if not timed:
+        chosen = max(near, key=lambda file: file.accuracy.value)
+        reason = _most_accurate(kind, passed)
+        return Choice(kind, chosen.file, reason, chosen.accuracy.value)
+    chosen = min(timed, key=lambda file: baseline[file.file].p50_ms)
+    row = baseline[chosen.file]
+    reason = _fastest(chosen, near, passed, baseline, accuracy_drop)
+    return Choice(kind, chosen.file, reason, chosen.accuracy.value, row.p50_ms, row.bytes)
+
+
+def _baseline(rows: Sequence[Measurement]) -> dict[str, Measurement]:
+    """File -> its row with the fewest threads; of several providers the first."""
+    found: dict[str, Measurement] = {}
+    for row in rows:
+        if not row.failure and (row.file not in found or row.threads < found[row.file].threads):
+            found[row.file] = row
+    return found
+
+
+def _most_accurate(kind: str, passed: Sequence[FileVerification]) -> str:
+    if len(passed) == 1:
+        return f"The only .{kind} file that passed verify; speed was not measured."
+    return (
+        f"The most accurate of the {len(passed)} .{kind} files that passed verify; "
+        "speed was not measured, `make benchmark` may change the answer."
+    )
+
+
+def _fastest(
+    chosen: FileVerification,
+    near: Sequence[FileVerification],
+    passed: Sequence[FileVerification],
+    baseline: Mapping[str, Measurement],
+    accuracy_drop: float,
+) -> str:
+    row = baseline[chosen.file]
+    threads = f"{row.threads} thread" + ("s" if row.threads > 1 else "")
+    measured = f"{row.p50_ms:.2f} ms an image ({row.runtime}, {row.provider}, {threads})"
+    rivals = [file for file in passed if file.file != chosen.file and file.file in baseline]
+    if not rivals:
+        return f"The only .{chosen.format} file that passed verify and was measured: {measured}."
+    left_out = len(passed) - len(near)
+    accurate = f" and lost at most {accuracy_drop:g} points of accuracy" if left_out else ""
+    against = " ".join(_against(chosen, rival, baseline) for rival in rivals)
+    return f"The fastest .{chosen.format} file that passed verify{accurate}: {measured}. {against}"
+
+
+def _against(
+    chosen: FileVerification, rival: FileVerification, baseline: Mapping[str, Measurement]
+) -> str:
+    mine, other = baseline[chosen.file], baseline[rival.file]
+    points = 100 * (chosen.accuracy.value - rival.accuracy.value)
+    accuracy = f"{abs(points):.1f} points {'more' if points > 0 else 'less'} accuracy"
+    if abs(points) < 0.05:
+        accuracy = "the same accuracy"
+    return (
+        f"Against {rival.file}: {_times(other.p50_ms / mine.p50_ms, 'faster', 'slower')}, "
+        f"{_times(other.bytes / mine.bytes, 'smaller', 'larger')}, {accuracy}."
+    )
+
+
+def _times(ratio: float, better: str, worse: str) -> str:
+    if 0.95 < ratio < 1.05:
+        return f"not {better}"
+    return f"{ratio:.1f}× {better}" if ratio > 1 else f"{1 / ratio:.1f}× {worse}"

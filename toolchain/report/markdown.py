@@ -1,0 +1,81 @@
+"""Report -> report.md: the answer and two tables, short enough for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from toolchain.report import words
+from toolchain.report.model import Report
+from toolchain.values import FileVerification, Measurement
+
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|#~"})
+
+
+def render_markdown(report: Report) -> str:
+    """GitHub-flavoured Markdown; names are escaped so that none becomes markup."""
+    parts = [f"# {_text(report.name)}", f"**{words.verdict(report)}.**", *_choices(report)]
+    parts += [_files(report), _failures(report.verification.files)]
+    if report.benchmark:
+        parts += [_speed(report.benchmark.measurements)]
+        machine = report.benchmark.machine
+        parts.append(f"Measured on {_text(machine.get('processor', 'an unknown processor'))}.")
+    parts.append(f"Made with toolchain {report.toolchain}; again with:\n\n    {report.command}")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _choices(report: Report) -> list[str]:
+    return [
+        f"- **.{choice.format}: {_text(choice.file) or 'none'}.** {_text(choice.reason)}"
+        for choice in report.choices
+    ]
+
+
+def _files(report: Report) -> str:
+    header = ("file", "verify", "accuracy", "95 %", "agreement", "largest difference")
+    rows = (
+        (
+            _text(file.file),
+            "missed" if file.failures else "passed",
+            words.percent(file.accuracy.value),
+            words.interval(file.accuracy),
+            words.percent(file.agreement),
+            f"{file.max_difference:.2g}",
+        )
+        for file in report.verification.files
+    )
+    return _table(header, rows)
+
+
+def _failures(files: Sequence[FileVerification]) -> str:
+    lines = (f"- {_text(file.file)}: {_text(why)}" for file in files for why in file.failures)
+    return "\n".join(lines)
+
+
+def _speed(measurements: Sequence[Measurement]) -> str:
+    header = ("file", "run by", "size", "p50 ms", "p90", "p99", "images/s", "peak MiB")
+    return _table(header, (_measured(row) for row in measurements))
+
+
+def _measured(row: Measurement) -> tuple[str, ...]:
+    numbers = (
+        (_text(row.failure), "", "", "", "")
+        if row.failure
+        else (
+            words.milliseconds(row.p50_ms),
+            words.milliseconds(row.p90_ms),
+            words.milliseconds(row.p99_ms),
+            f"{row.throughput:,.0f}",
+            f"{row.peak_mib:,.0f}",
+        )
+    )
+    return _text(row.file), words.setup(row), words.megabytes(row.bytes), *numbers
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    align = ["---", *("---:" for _ in header[1:])]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, align, *rows))
+
+
+def _text(text: str) -> str:
+    plain = " ".join(text.split()).translate(_SPECIAL)
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,71 @@
+"""Numbers as a reader meets them, the same in HTML and Markdown."""
+
+from __future__ import annotations
+
+from toolchain.report.model import Report
+from toolchain.values import Interval, Measurement
+
+NOTHING = "–"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0..1 as "98.1 %"; never rounded up to 100 or down to 0."""
+    if share is None:
+        return NOTHING
+    text = f"{100 * share:.{digits}f}"
+    if share < 1 and float(text) == 100:
+        text = f"> {100 - 10**-digits:.{digits}f}"
+    if share > 0 and float(text) == 0:
+        text = f"< {10**-digits:.{digits}f}"
+    return f"{text} %"
+
+
+def interval(share: Interval) -> str:
+    """The 95 % interval of a share, "97.0 to 98.8"."""
+    return f"{100 * share.low:.1f} to {100 * share.high:.1f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Three digits that count: "0.213", "1.96", "111"."""
+    if value is None:
+        return NOTHING
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def megabytes(count: int | None) -> str:
+    """Bytes as "2.6 MB" (10^6 bytes)."""
+    if count is None:
+        return NOTHING
+    return f"{count / 1e6:.2f} MB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def setup(row: Measurement) -> str:
+    """What ran a file: "litert, cpu, 1 thread"."""
+    threads = f"{row.threads} thread" + ("" if row.threads == 1 else "s")
+    return f"{row.runtime}, {row.provider}, {threads}"
+
+
+def verdict(report: Report) -> str:
+    """One sentence: did every file pass?"""
+    files = report.verification.files
+    missed = sum(bool(file.failures) for file in files)
+    images = max((file.images for file in files), default=0)
+    if missed:
+        return f"{missed} of {len(files)} files missed a gate on {images:,} test images"
+    return f"All {len(files)} files passed every gate on {images:,} test images"
+
+
+def settings(report: Report) -> list[tuple[str, str]]:
+    """The recipe as (key, value), keys dotted as --set takes them."""
+    return [pair for section, value in report.recipe.items() for pair in _flat(section, value)]
+
+
+def _flat(key: str, value: object) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [pair for name, item in value.items() for pair in _flat(f"{key}.{name}", item)]
+    if isinstance(value, bool):
+        return [(key, str(value).lower())]
+    if isinstance(value, list | tuple):
+        return [(key, ", ".join(map(str, value)) or "none")]
+    return [(key, str(value))]
