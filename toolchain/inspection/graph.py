@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Final
 
+from toolchain.inspection.scheme import INTEGERS
+
 # Ops that move numbers and compute none; onnxruntime moves quantization through them.
 LAYOUT: Final = frozenset(
     {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool"}
 )
 _ACTIVATIONS: Final = frozenset({"Relu", "Clip"})
+_INTEGER_OPS: Final = ("QLinear", "QGemm")
 _QUANTIZE: Final = "QuantizeLinear"
 _DEQUANTIZE: Final = "DequantizeLinear"
 # Longest chain that is followed; a damaged graph may have circles.
@@ -154,12 +157,26 @@ class OnnxGraph:
         return "float32"
 
     def _dtype_of(self, name: str) -> str:
-        producer = self._producers.get(name)
-        if name in self._stored:
-            return self.dtype_name(self._stored[name])
-        if producer is not None and producer.op_type == _QUANTIZE:
-            return self._quantized_as(producer)
-        if self._declared.get(name):
-            return self.dtype_name(self._declared[name])
+        for _ in range(_STEPS):
+            if name in self._stored:
+                return self.dtype_name(self._stored[name])
+            producer = self._producers.get(name)
+            if producer is not None and producer.op_type == _QUANTIZE:
+                return self._quantized_as(producer)
+            if producer is not None and producer.op_type.startswith(_INTEGER_OPS):
+                return self._zero_point_of(producer)
+            if self._declared.get(name):
+                return self.dtype_name(self._declared[name])
+            if producer is None or producer.op_type not in LAYOUT or not producer.input:
+                break
+            name = producer.input[0]
         # Values between ops are rarely declared; in a graph of floats they are floats.
         return "float32"
+
+    def _zero_point_of(self, node: Any) -> str:
+        """Dtype of the last zero point among an integer op's inputs: that of its result."""
+        for name in reversed(node.input):
+            dtype = self.dtype_name(self._stored[name]) if name in self._stored else ""
+            if dtype in INTEGERS:
+                return dtype
+        return "uint8"

@@ -126,8 +126,13 @@ def kind_of(weights: str, activation_in: str, activation_out: str) -> str:
 
 
 def scheme_of(ops: tuple[OpSummary, ...]) -> str:
-    """The scheme that all layers with weights share, or "mixed"; "fp32" where there are none."""
+    """The scheme that all layers with weights share, or "mixed"; "fp32" where there are none.
+
+    A dynamic-range file is "w8" though its smallest layers are float: converters leave those.
+    """
     kinds = {op.kind for op in ops if op.kind}
+    if kinds == {"fp32", "w8"}:
+        return "w8"
     if len(kinds) > 1:
         return "mixed"
     return kinds.pop() if kinds else "fp32"
@@ -157,7 +162,7 @@ def check_promise(inspection: Inspection, precision: str) -> None:
         )
     expected, layers = PROMISES[precision], inspection.layers()
     wrong = [op for op in layers if op.kind != expected]
-    if layers and not wrong:
+    if layers and inspection.true_scheme == expected:
         return
     if not layers:
         what = "it has no convolution or dense layer"

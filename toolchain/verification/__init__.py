@@ -1,1 +1,5 @@
 """ExportedModel -> Verification: parity with the model it came from."""
+
+from toolchain.verification.parity import verify
+
+__all__ = ["verify"]

@@ -1,0 +1,53 @@
+"""Measures of agreement between two sets of probabilities, and of either with the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Probabilities = NDArray[np.float32]
+
+
+def top1(probabilities: Probabilities) -> NDArray[np.int64]:
+    """The most probable class of each row of [n, classes], int64 [n]; the first one of a tie."""
+    return np.asarray(np.argmax(probabilities, axis=1), dtype=np.int64)
+
+
+def agreement(first: Probabilities, second: Probabilities) -> float:
+    """Share of rows with the same top-1, 0..1; both are [n, classes] with n at least 1."""
+    return float(np.mean(top1(first) == top1(second)))
+
+
+def disagreements(
+    candidate: Probabilities, reference: Probabilities, tie_margin: float
+) -> NDArray[np.int64]:
+    """Rows with another top-1 whose two best classes in `reference` lie `tie_margin` apart."""
+    if reference.shape[1] < 2:
+        return np.empty(0, np.int64)
+    best = np.sort(reference, axis=1)[:, -2:]
+    decided = best[:, 1] - best[:, 0] >= tie_margin
+    different = top1(candidate) != top1(reference)
+    return np.flatnonzero(different & decided).astype(np.int64)
+
+
+def max_difference(first: Probabilities, second: Probabilities) -> float:
+    """Largest absolute difference of one probability, 0..1: max |first - second|."""
+    return float(np.max(np.abs(first.astype(np.float64) - second)))
+
+
+def accuracy(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
+    """Share of rows whose top-1 is the label, 0..1."""
+    return float(np.mean(top1(probabilities) == labels))
+
+
+def confusion(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts, int64 [classes, classes]: rows are the true class, columns the predicted one."""
+    classes = probabilities.shape[1]
+    cells = labels * classes + top1(probabilities)
+    counts = np.bincount(cells, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def sum_error(probabilities: Probabilities) -> float:
+    """How far the sum of a row is from 1 at most."""
+    return float(np.max(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1.0)))
