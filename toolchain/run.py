@@ -83,7 +83,7 @@ class Run:
             data = json.loads((self.stage(stage) / MANIFEST).read_bytes())
             files = {name: FileEntry(**entry) for name, entry in data.pop("files").items()}
             return Manifest(files=files, **data)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
     def is_current(self, stage: str, key: str) -> bool:
@@ -111,7 +111,14 @@ class Run:
             raise ModelError(
                 f"expected {name} of stage {stage}, found none", str(path), f"run: make {stage}"
             )
-        found = sha256_file(path)
+        try:
+            found = sha256_file(path)
+        except OSError as error:
+            raise ModelError(
+                f"{name} of stage {stage} cannot be read: {error.strerror}",
+                str(path),
+                f"run: make {stage}",
+            ) from error
         if found != manifest.files[name].sha256:
             raise ModelError(
                 f"expected sha256 {manifest.files[name].sha256[:16]}…, found {found[:16]}…",
@@ -154,12 +161,24 @@ class Run:
             },
         }
         write_text(aside / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        for folder in (aside, *(p for p in aside.rglob("*") if p.is_dir())):
+            _sync(folder)
+        self._replace(stage, aside)
+
+    def _replace(self, stage: str, aside: Path) -> None:
         final, old = self.stage(stage), self.folder / f".{stage}.old-{os.getpid()}"
         if final.exists():
             final.rename(old)
-        aside.rename(final)
-        _sync(self.folder)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            aside.rename(final)
+        except OSError:
+            if old.exists():
+                old.rename(final)
+            raise
+        try:
+            _sync(self.folder)
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -183,7 +202,10 @@ class Run:
 
     def _sweep(self) -> None:
         for stray in self.folder.glob(".*.tmp-*"):
-            shutil.rmtree(stray, ignore_errors=True)
+            if stray.is_dir():
+                shutil.rmtree(stray, ignore_errors=True)
+            else:
+                stray.unlink(missing_ok=True)
         for stray in self.folder.glob(".*.old-*"):
             # Killed between the two renames: the complete old folder goes back to its name.
             final = self.folder / stray.name[1:].split(".old-")[0]

@@ -1,0 +1,333 @@
+"""The run folder: a stage is there whole or not at all, and every change of a byte is noticed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from toolchain.errors import ExitCode, InputError, MachineError, ModelError
+from toolchain.run import MANIFEST, Run, sha256_file, sha256_json, write_text, writing
+
+KILLS = 12
+KILL_SEED = 20_251
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path, "digits")
+
+
+def publish(run, stage="train", key="k1", **files):
+    with run.publish(stage, key) as folder:
+        for name, text in (files or {"a.txt": "one"}).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+
+def strays(run):
+    return [path.name for path in run.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_published_stage_holds_its_files_and_a_manifest(run):
+    publish(run, **{"a.txt": "one", "deep/b.txt": "two"})
+    manifest = run.manifest("train")
+    assert set(manifest.files) == {"a.txt", "deep/b.txt"}
+    assert manifest.files["a.txt"].sha256 == sha256_file(run.stage("train") / "a.txt")
+    assert (manifest.stage, manifest.key, manifest.files["a.txt"].bytes) == ("train", "k1", 3)
+    assert strays(run) == []
+
+
+def test_publishing_again_replaces_the_whole_folder(run):
+    publish(run, **{"a.txt": "one", "b.txt": "two"})
+    publish(run, key="k2", **{"a.txt": "three"})
+    assert sorted(path.name for path in run.stage("train").iterdir()) == ["a.txt", MANIFEST]
+    assert run.manifest("train").key == "k2"
+
+
+def test_a_folder_cannot_be_seen_before_it_is_complete(run):
+    with run.publish("train", "k1") as folder:
+        (folder / "a.txt").write_text("one")
+        assert not run.stage("train").exists()
+        assert run.manifest("train") is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_an_exception_inside_leaves_the_old_folder(run, error):
+    publish(run, **{"a.txt": "old"})
+    with pytest.raises(error), run.publish("train", "k2") as folder:
+        (folder / "a.txt").write_text("new")
+        raise error
+    assert (run.stage("train") / "a.txt").read_text() == "old"
+    assert run.is_current("train", "k1")
+    assert strays(run) == []
+
+
+def test_a_stage_is_current_until_something_changes(run):
+    assert not run.is_current("train", "k1")
+    publish(run)
+    assert run.is_current("train", "k1")
+    assert not run.is_current("train", "k2")
+
+
+@pytest.mark.parametrize("change", ["longer", "same size", "removed"])
+def test_a_changed_file_makes_the_stage_stale(run, change):
+    publish(run)
+    path = run.stage("train") / "a.txt"
+    if change == "removed":
+        path.unlink()
+    else:
+        path.write_text("one!" if change == "longer" else "two")
+    assert not run.is_current("train", "k1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "3", "null", "{", '{"files": 3}', '{"files": {"a": {}}}', "[" * 50_000, "\udcff"],
+)
+def test_a_manifest_that_cannot_be_read_is_no_manifest(run, text):
+    publish(run)
+    (run.stage("train") / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
+    assert run.manifest("train") is None
+    assert not run.is_current("train", "k1")
+
+
+def test_a_manifest_of_another_version_is_no_manifest(run):
+    publish(run)
+    path = run.stage("train") / MANIFEST
+    path.write_text(path.read_text().replace('"seconds"', '"minutes"'))
+    assert run.manifest("train") is None
+
+
+def test_require_gives_the_file(run):
+    publish(run)
+    assert run.require("train", "a.txt").read_text() == "one"
+
+
+def test_require_notices_every_flipped_bit(run):
+    publish(run, **{"a.txt": "0123456789"})
+    path = run.stage("train") / "a.txt"
+    whole, times = path.read_bytes(), path.stat()
+    for bit in range(len(whole) * 8):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with pytest.raises(ModelError, match="expected sha256"):
+            run.require("train", "a.txt")
+
+
+def test_require_tells_which_stage_makes_a_missing_file(run):
+    with pytest.raises(ModelError) as caught:
+        run.require("train", "a.txt")
+    assert "make train" in str(caught.value)
+    publish(run)
+    with pytest.raises(ModelError, match=r"expected b\.txt"):
+        run.require("train", "b.txt")
+
+
+def test_require_says_when_a_published_file_is_gone(run):
+    publish(run)
+    (run.stage("train") / "a.txt").unlink()
+    with pytest.raises(ModelError, match=r"a\.txt"):
+        run.require("train", "a.txt")
+
+
+def test_the_digest_tells_content_not_time(run):
+    publish(run)
+    first = run.manifest("train").digest()
+    publish(run)
+    assert run.manifest("train").digest() == first
+    publish(run, **{"a.txt": "two"})
+    assert run.manifest("train").digest() != first
+
+
+def test_hash_of_plain_data_does_not_depend_on_order():
+    assert sha256_json({"a": 1, "b": [2]}) == sha256_json({"b": [2], "a": 1})
+    assert sha256_json({"a": 1}) != sha256_json({"a": 2})
+
+
+def test_the_lock_sweeps_what_a_killed_stage_left(run):
+    publish(run)
+    (run.folder / ".train.tmp-123" / "deep").mkdir(parents=True)
+    (run.folder / ".train.tmp-123" / "deep" / "half").write_text("half")
+    (run.folder / ".note.json.tmp-123").write_text("half")
+    with run.lock():
+        assert strays(run) == [".lock"]
+    assert run.is_current("train", "k1")
+
+
+def test_the_lock_restores_a_folder_killed_between_the_two_renames(run):
+    publish(run)
+    run.stage("train").rename(run.folder / ".train.old-123")
+    with run.lock():
+        assert run.is_current("train", "k1")
+        assert strays(run) == [".lock"]
+
+
+def test_the_lock_drops_the_old_folder_when_the_new_one_is_there(run):
+    publish(run, key="old")
+    run.stage("train").rename(run.folder / ".train.old-123")
+    publish(run, key="new")
+    with run.lock():
+        assert run.is_current("train", "new")
+        assert strays(run) == [".lock"]
+
+
+def child(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_lock_refuses_a_second_process(run):
+    holder = child(
+        """
+        import sys
+        from pathlib import Path
+        from toolchain.run import Run
+        with Run(Path(sys.argv[1]), "digits").lock():
+            print("held", flush=True)
+            sys.stdin.read()
+        """,
+        run.folder.parent,
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another process"), run.lock():
+            pytest.fail("two processes hold one run folder")
+    finally:
+        holder.kill()
+        holder.wait()
+    with run.lock():
+        assert run.folder.is_dir()
+
+
+def test_kill_at_any_moment_leaves_the_old_or_the_new_folder(run):
+    """SIGKILL during a loop of publishes: afterwards one complete generation is there."""
+    moments = random.Random(KILL_SEED)
+    for kill in range(KILLS):
+        writer = child(
+            """
+            import sys
+            from pathlib import Path
+            from toolchain.run import Run
+            run = Run(Path(sys.argv[1]), "digits")
+            with run.lock():
+                print("ready", flush=True)
+                for generation in range(10_000):
+                    with run.publish("train", f"{sys.argv[2]}-{generation}") as folder:
+                        for name in ("a", "b", "c"):
+                            (folder / name).write_text(f"{sys.argv[2]}-{generation}" * 500)
+            """,
+            run.folder.parent,
+            kill,
+        )
+        assert writer.stdout.readline() == "ready\n"
+        time.sleep(moments.uniform(0.01, 0.12))
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        with run.lock():
+            assert strays(run) == [".lock"]
+        manifest = run.manifest("train")
+        assert manifest is not None, f"kill {kill} left no complete folder"
+        assert run.is_current("train", manifest.key)
+        for name in ("a", "b", "c"):
+            assert run.require("train", name).read_text() == manifest.key * 500
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("operation", ["fsync", "replace", "mkdir", "rename"])
+def test_a_full_or_broken_disk_ends_with_4_and_keeps_the_old_folder(
+    run, monkeypatch, code, operation
+):
+    publish(run, **{"a.txt": "old"})
+
+    def fail(*_args, **_kwargs):
+        raise OSError(code, os.strerror(code))
+
+    owner = Path if operation in ("replace", "mkdir", "rename") else os
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, operation, fail)
+        with pytest.raises(MachineError) as caught, run.publish("train", "k2") as folder:
+            (folder / "a.txt").write_text("new")
+    assert caught.value.exit_code == ExitCode.MACHINE
+    assert "MiB free" in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 3
+    assert run.is_current("train", "k1")
+    assert (run.stage("train") / "a.txt").read_text() == "old"
+    assert strays(run) == []
+
+
+def test_a_disk_that_fills_at_any_write_keeps_the_old_folder(run, monkeypatch):
+    """The n-th fsync fails, for every n until the publish succeeds."""
+    publish(run, **{"a.txt": "old", "b.txt": "old"})
+    real, failures = os.fsync, 0
+    for allowed in range(50):
+        left = iter(range(allowed))
+
+        def limited(descriptor, left=left):
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            real(descriptor)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fsync", limited)
+            try:
+                publish(run, key=f"new{allowed}", **{"a.txt": "new", "b.txt": "new"})
+                break
+            except MachineError:
+                failures += 1
+        manifest = run.manifest("train")
+        assert run.is_current("train", manifest.key)
+        texts = {run.require("train", name).read_text() for name in ("a.txt", "b.txt")}
+        assert texts in ({"old"}, {"new"})
+    assert failures >= 3
+    assert run.is_current("train", f"new{failures}")
+
+
+def test_a_rename_that_fails_half_way_puts_the_old_folder_back(run, monkeypatch):
+    publish(run, **{"a.txt": "old"})
+    real = Path.rename
+
+    def rename(self, target):
+        if ".tmp-" in self.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", rename)
+        with pytest.raises(MachineError):
+            publish(run, key="k2", **{"a.txt": "new"})
+    assert run.is_current("train", "k1")
+    assert strays(run) == []
+
+
+def test_other_system_errors_are_not_called_a_full_disk(tmp_path):
+    with pytest.raises(FileNotFoundError), writing(tmp_path):
+        (tmp_path / "none").read_bytes()
+
+
+def test_write_text_replaces_or_leaves_alone(tmp_path, monkeypatch):
+    path = tmp_path / "value.json"
+    write_text(path, "old")
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(MachineError):
+            write_text(path, "new")
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert [item.name for item in tmp_path.iterdir()] == ["value.json"]
+    assert path.read_text() == "new"
