@@ -6,8 +6,8 @@ imported when a file is opened, never before.
 """
 
 from toolchain.runtimes.base import Runner
-from toolchain.runtimes.carried import read_contract
+from toolchain.runtimes.carried import find_contract, read_contract
 from toolchain.runtimes.isolate import IsolatedRunner
 from toolchain.runtimes.open import open_runner
 
-__all__ = ["IsolatedRunner", "Runner", "open_runner", "read_contract"]
+__all__ = ["IsolatedRunner", "Runner", "find_contract", "open_runner", "read_contract"]

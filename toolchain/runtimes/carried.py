@@ -52,15 +52,23 @@ def check_file(path: Path) -> str:
     return FORMATS[path.suffix]
 
 
+def find_contract(path: Path) -> Contract | None:
+    """The contract of a model file, read without opening it in a runtime; None if there is none.
+
+    Raises:
+      ModelError: the file is damaged, or changed since its export.
+    """
+    inside = tflite_metadata(path) if check_file(path) == "tflite" else _onnx_metadata(path)
+    return _find(path, inside)
+
+
 def read_contract(path: Path) -> Contract:
-    """The contract of a model file, read without opening it in a runtime.
+    """The same, for who cannot do without one.
 
     Raises:
       ModelError: the file is damaged, changed since its export, or brings no contract.
     """
-    if check_file(path) == "tflite":
-        return choose(path, tflite_metadata(path))
-    return choose(path, _onnx_metadata(path))
+    return _required(path, find_contract(path))
 
 
 def choose(path: Path, inside: str | None) -> Contract:
@@ -69,16 +77,27 @@ def choose(path: Path, inside: str | None) -> Contract:
     Raises:
       ModelError: contract.json has another sha256 for this file, or there is no contract at all.
     """
+    return _required(path, _find(path, inside))
+
+
+def _find(path: Path, inside: str | None) -> Contract | None:
+    # contract.json is read in any case: it is what knows the file's hash.
     beside = _beside(path)
     if inside is not None:
         return parse_contract(inside, str(path))
     if beside is not None:
         return parse_contract(beside, str(path.with_name(CONTRACT_FILE)))
-    raise ModelError(
-        f"the file carries no contract, and there is no {CONTRACT_FILE} beside it that names it",
-        str(path),
-        f"export it with this toolchain, or put the {CONTRACT_FILE} of its export beside it",
-    )
+    return None
+
+
+def _required(path: Path, contract: Contract | None) -> Contract:
+    if contract is None:
+        raise ModelError(
+            f"the file carries no contract, and no {CONTRACT_FILE} beside it names it",
+            str(path),
+            f"export it with this toolchain, or put the {CONTRACT_FILE} of its export beside it",
+        )
+    return contract
 
 
 def _beside(path: Path) -> str | None:

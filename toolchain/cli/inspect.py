@@ -1,0 +1,71 @@
+"""`toolchain inspect`: what a model file truly holds, and whether its name tells the truth."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from toolchain.contract import TensorSpec
+    from toolchain.inspection import Inspection
+
+
+def inspect_model(
+    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, of any origin.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Show what a model file holds: ops, dtypes, tensors. It is read, never run.
+
+    Exits with 3 when its name or its contract promises int8 and it computes in float.
+
+    Example: toolchain inspect runs/digits/export/digits.int8-qat.tflite
+    """
+    from toolchain.inspection import check_promise, inspect_file, promised_by_name
+    from toolchain.runtimes import find_contract
+
+    inspection = inspect_file(file)
+    contract = find_contract(file)
+    promises = {
+        "name": promised_by_name(file),
+        "contract": None if contract is None else contract.precision,
+    }
+    if as_json:
+        data = {**inspection.to_json(), "promised_by": promises}
+        typer.echo(json.dumps(data, ensure_ascii=False, indent=1))
+    else:
+        _show(inspection, promises)
+    for precision in promises.values():
+        if precision is not None:
+            check_promise(inspection, precision)
+
+
+def _show(inspection: Inspection, promises: dict[str, str | None]) -> None:
+    from toolchain.terminal import plain, say, table
+
+    counts = Counter(
+        (op.name, op.weights or "", op.activation_in, op.activation_out, op.kind)
+        for op in inspection.ops
+    )
+    rows = [(name, str(count), *rest) for (name, *rest), count in counts.items()]
+    columns = ("op", "count", "weights", "data in", "data out", "computes in")
+    table(f"{inspection.path.name}  {inspection.bytes:,} bytes", columns, rows)
+    named = [("in", spec) for spec in inspection.inputs]
+    named += [("out", spec) for spec in inspection.outputs]
+    table("tensors", ("", "name", "dtype", "shape", "scale"), [_row(*pair) for pair in named])
+    if inspection.float_islands:
+        names = ", ".join(inspection.float_islands[:10])
+        say(plain(f"float inside the integer graph: {names}"))
+    promised = ", ".join(f"{who} says {what}" for who, what in promises.items() if what)
+    say(plain(f"true scheme: {inspection.true_scheme}" + (f"  ({promised})" if promised else "")))
+
+
+def _row(side: str, spec: TensorSpec) -> tuple[str, ...]:
+    shape = " x ".join("n" if axis < 0 else str(axis) for axis in spec.shape)
+    scale = "" if spec.scale is None else f"{spec.scale:.6g}, zero point {spec.zero_point}"
+    return side, spec.name, spec.dtype, shape, scale
