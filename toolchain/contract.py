@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,9 @@ LABELS_FILE: Final = "labels.txt"
 # Key of the contract in ONNX metadata_props and name of the TFLite metadata buffer.
 METADATA_KEY: Final = "toolchain.contract"
 MAX_CONTRACT_BYTES: Final = 4 * 1024 * 1024
+MAX_LABELS: Final = 100_000
+# Means, deviations and scales lie far inside; float32 arithmetic with them cannot overflow.
+MAX_REAL: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +106,12 @@ def parse_contract(text: str | bytes, where: str) -> Contract:
         data = json.loads(text)
         if data.pop("schema") != SCHEMA:
             raise ValueError("unknown schema")
-        size = data["preprocessing"]
         contract = Contract(
             name=_text(data["name"]),
-            format=_text(data["format"]),
+            format=_one_of(data["format"], ("tflite", "onnx")),
             precision=_text(data["precision"]),
-            labels=tuple(_text(label) for label in data["labels"]),
-            preprocessing=Preprocessing(
-                size=_whole(size["size"], 1, 4096),
-                mean=float(size["mean"]),
-                std=float(size["std"]),
-                channels=_text(size["channels"]),
-                resize=_text(size["resize"]),
-                kernel=_text(size["kernel"]),
-                exif=bool(size["exif"]),
-            ),
+            labels=tuple(_text(label) for label in _list(data["labels"], MAX_LABELS)),
+            preprocessing=_preprocessing(data["preprocessing"]),
             input=_tensor(data["input"]),
             output=_tensor(data["output"]),
             lineage={_text(k): _text(v) for k, v in data["lineage"].items()},
@@ -130,10 +125,54 @@ def parse_contract(text: str | bytes, where: str) -> Contract:
     return contract
 
 
+def _preprocessing(data: dict[str, Any]) -> Preprocessing:
+    found = Preprocessing(
+        size=_whole(data["size"], 1, 4096),
+        mean=_real(data["mean"]),
+        std=_positive(data["std"]),
+        channels=_text(data["channels"]),
+        resize=_text(data["resize"]),
+        kernel=_text(data["kernel"]),
+        exif=data["exif"],
+    )
+    known = Preprocessing(found.size, found.mean, found.std)
+    if found != known:
+        raise ValueError(f"expected {known.to_json()}, received another preprocessing")
+    return found
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 4096:
         raise TypeError(f"expected text, received {type(value).__name__}")
+    # Control characters would break labels.txt and steer a terminal; lone surrogates cannot be
+    # written as UTF-8 at all.
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+        raise ValueError("expected text without control characters")
     return value
+
+
+def _one_of(value: Any, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"expected one of {', '.join(known)}, received {value!r:.40}")
+    return str(value)
+
+
+def _list(value: Any, most: int) -> list[Any]:
+    if not isinstance(value, list) or not 0 < len(value) <= most:
+        raise ValueError(f"expected a list of 1 to {most} items")
+    return value
+
+
+def _real(value: Any) -> float:
+    if type(value) not in (int, float) or not -MAX_REAL <= value <= MAX_REAL:
+        raise ValueError(f"expected a number, received {value!r:.40}")
+    return float(value)
+
+
+def _positive(value: Any) -> float:
+    if not _real(value) >= 1 / MAX_REAL:
+        raise ValueError(f"expected a number above zero, received {value!r:.40}")
+    return float(value)
 
 
 def _whole(value: Any, low: int, high: int) -> int:
@@ -143,10 +182,13 @@ def _whole(value: Any, low: int, high: int) -> int:
 
 
 def _tensor(data: dict[str, Any]) -> TensorSpec:
+    scale, zero_point = data["scale"], data["zero_point"]
+    if (scale is None) != (zero_point is None):
+        raise ValueError("expected scale and zero_point together")
     return TensorSpec(
         name=_text(data["name"]),
-        shape=tuple(_whole(axis, -1, 1 << 31) for axis in data["shape"]),
-        dtype=_text(data["dtype"]),
-        scale=None if data["scale"] is None else float(data["scale"]),
-        zero_point=None if data["zero_point"] is None else _whole(data["zero_point"], -128, 255),
+        shape=tuple(_whole(axis, -1, 1 << 31) for axis in _list(data["shape"], 8)),
+        dtype=_one_of(data["dtype"], ("float32", "uint8")),
+        scale=None if scale is None else _positive(scale),
+        zero_point=None if zero_point is None else _whole(zero_point, 0, 255),
     )
