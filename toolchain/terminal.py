@@ -58,6 +58,10 @@ def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterat
     """Iterate with a progress bar that appears after a moment and leaves no trace."""
     from rich.progress import track as rich_track
 
+    if not console().is_terminal:
+        # In a log file a bar would be a line a refresh; the summary lines tell enough.
+        yield from items
+        return
     if total is None and isinstance(items, Sequence):
         total = len(items)
     yield from rich_track(
@@ -77,13 +81,24 @@ def say(text: str) -> None:
     console().print(text, soft_wrap=True, markup=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A short table; the first column is text, the others are numbers."""
-    from rich.table import Table
+def plain(text: str) -> str:
+    """Text whose control characters, which would drive the terminal, are replaced."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A short table; the first column is text, the others are numbers.
+
+    Title and cells may come from foreign files: they are shown without markup (see `plain`).
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(
+        title=Text(plain(title)), title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     for position, column in enumerate(columns):
         drawn.add_column(column, justify="left" if position == 0 else "right")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(plain(cell)) for cell in row))
     console().print(drawn)
