@@ -99,15 +99,15 @@ class Report:
         return {"schema": SCHEMA, **data}
 
 
-def make_report(
+def make_report(  # noqa: PLR0917 - the values of a run, in the order of its stages
     recipe: Recipe,
     dataset: Dataset,
     trained: TrainedModel,
     quantized: QuantizedModel | None,
     verification: Verification,
-    *,
     benchmark: Benchmark | None,
     lineage: Mapping[str, str],
+    *,
     command: str = "",
 ) -> Report:
     """Gather the values of one run.
@@ -125,7 +125,7 @@ def make_report(
     return Report(
         name=recipe.name,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command or f"make report RECIPE=models/{recipe.name}/recipe.toml",
+        command=command or f"toolchain run --recipe {recipe.name}",
         toolchain=__version__,
         recipe=recipe.to_json(),
         choices=choices,
