@@ -32,6 +32,8 @@ _DYNAMIC_LAYERS: Final = {
     "MatMulIntegerToFloat": 1,
 }
 _EDGES: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "Softmax", "Sigmoid", "Constant"})
+# Text that is no UTF-8 is met where it is read, long after the file was parsed.
+_DAMAGE: Final = (ValueError, IndexError, TypeError)
 _DENSE: Final = frozenset({"Gemm", "MatMul"})
 
 
@@ -42,11 +44,15 @@ def read_onnx(path: Path) -> Inspection:
       ModelError: damaged, with external data, control flow, functions, or foreign operators.
     """
     model = _parse(path)
-    _refuse(model, path)
     try:
-        graph = OnnxGraph(model.graph)
-    except ValueError as error:
+        return _read(model, path)
+    except _DAMAGE as error:
         raise damaged(path, error) from error
+
+
+def _read(model: Any, path: Path) -> Inspection:
+    _refuse(model, path)
+    graph = OnnxGraph(model.graph)
     ops = tuple(_summary(node, graph) for node in model.graph.node)
     return Inspection(
         path=path,

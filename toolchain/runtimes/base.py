@@ -90,6 +90,25 @@ def to_probabilities(raw: NDArray[Any], contract: Contract, where: str) -> NDArr
     return values
 
 
+def check_contract(contract: Contract, where: str) -> None:
+    """Whether a contract fits itself: image size, tensors and labels.
+
+    Raises:
+      ModelError: they contradict each other.
+    """
+    size, classes = contract.preprocessing.size, len(contract.labels)
+    source, result = contract.input, contract.output
+    sound = source.shape[1:] == (size, size, 3) and result.shape[1:] == (classes,)
+    known = {source.dtype, result.dtype} <= {"float32", "uint8"}
+    if not sound or not known or contract.preprocessing.std == 0:
+        raise ModelError(
+            f"expected an input [n, {size}, {size}, 3] and an output [n, {classes}] of float32 or "
+            f"uint8, the contract has {describe(source)} and {describe(result)}",
+            where,
+            "export the model again",
+        )
+
+
 def check_tensor(promised: TensorSpec, found: TensorSpec, where: str) -> None:
     """Compare a tensor of the contract with the one in the file; the batch axis may differ.
 

@@ -172,9 +172,9 @@ def _onnx_metadata(path: Path) -> str | None:
 
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
+        return next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
     except (DecodeError, ValueError) as error:
         raise damaged(path, error) from error
-    return next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
 
 
 def damaged(path: Path, error: BaseException) -> ModelError:

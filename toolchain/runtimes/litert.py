@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from toolchain.contract import TensorSpec
 from toolchain.errors import ModelError
-from toolchain.runtimes.base import check_tensor, to_input, to_probabilities
+from toolchain.runtimes.base import check_contract, check_tensor, to_input, to_probabilities
 from toolchain.runtimes.carried import choose, damaged, tflite_metadata
 
 
@@ -42,6 +42,7 @@ class LiteRTRunner:
                 f"expected one input and one output, found {len(inputs)} and {len(outputs)}",
                 str(path),
             )
+        check_contract(self.contract, str(path))
         check_tensor(self.contract.input, tensor_spec(inputs[0]), str(path))
         check_tensor(self.contract.output, tensor_spec(outputs[0]), str(path))
         self._input, self._output = int(inputs[0]["index"]), int(outputs[0]["index"])

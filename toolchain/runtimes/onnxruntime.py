@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from toolchain.contract import METADATA_KEY, TensorSpec
 from toolchain.errors import InputError, MachineError, ModelError
-from toolchain.runtimes.base import check_tensor, to_input, to_probabilities
+from toolchain.runtimes.base import check_contract, check_tensor, to_input, to_probabilities
 from toolchain.runtimes.carried import choose, damaged
 
 PROVIDERS: Final = {
@@ -39,18 +39,17 @@ class OnnxRunner:
         _require_loaded(provider, self._session.get_providers())
         # A provider that fails later must be an error too, not a silent second try on the CPU.
         self._session.disable_fallback()
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self.contract = choose(path, metadata.get(METADATA_KEY))
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        carried, inputs, outputs = _described(self._session, path)
+        self.contract = choose(path, carried)
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelError(
                 f"expected one input and one output, found {len(inputs)} and {len(outputs)}",
                 str(path),
             )
-        self._input = inputs[0].name
-        found = _tensor_spec(inputs[0])
+        self._input, found = inputs[0].name, inputs[0]
+        check_contract(self.contract, str(path))
         check_tensor(_unquantized(self.contract.input), found, str(path))
-        check_tensor(_unquantized(self.contract.output), _tensor_spec(outputs[0]), str(path))
+        check_tensor(_unquantized(self.contract.output), outputs[0], str(path))
         self._batch = found.shape[0]
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -112,6 +111,17 @@ def _require_loaded(provider: str, there: list[str]) -> None:
             f"provider {provider}",
             "pip install 'toolchain[gpu]' on a machine with the GPU and its driver, or use cpu",
         )
+
+
+def _described(session: Any, path: Path) -> tuple[str | None, list[TensorSpec], list[TensorSpec]]:
+    """The contract inside the file, its inputs and its outputs."""
+    try:
+        carried = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        inputs = [_tensor_spec(described) for described in session.get_inputs()]
+        outputs = [_tensor_spec(described) for described in session.get_outputs()]
+    except (ValueError, RuntimeError) as error:  # names that are no UTF-8
+        raise damaged(path, error) from error
+    return carried, inputs, outputs
 
 
 def _tensor_spec(described: Any) -> TensorSpec:
