@@ -49,7 +49,7 @@ def _page(report: Report) -> dict[str, Any]:
 
 
 def _drawings(report: Report, rows: tuple[Measurement, ...]) -> dict[str, Markup]:
-    drawings: dict[str, str] = {}
+    drawings = dict.fromkeys(("loss", "accuracy", "confusion", "speed"), "")
     history = report.training + report.quantization
     if history:
         drawings["loss"], drawings["accuracy"] = plots.curves(history, _marked(report))

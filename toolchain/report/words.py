@@ -12,12 +12,13 @@ def percent(share: float | None, digits: int = 1) -> str:
     """0..1 as "98.1 %"; never rounded up to 100 or down to 0."""
     if share is None:
         return NOTHING
-    text = f"{100 * share:.{digits}f}"
-    if share < 1 and float(text) == 100:
-        text = f"> {100 - 10**-digits:.{digits}f}"
-    if share > 0 and float(text) == 0:
-        text = f"< {10**-digits:.{digits}f}"
-    return f"{text} %"
+    least = 10**-digits
+    shown = round(100 * share, digits)
+    if share < 1 and shown == 100:
+        return f"> {100 - least:.{digits}f} %"
+    if share > 0 and shown == 0:
+        return f"< {least:.{digits}f} %"
+    return f"{shown:.{digits}f} %"
 
 
 def interval(share: Interval) -> str:

@@ -1,0 +1,174 @@
+"""Values of a made-up run, for the tests of the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.recipe import parse_recipe
+from toolchain.report import Report, make_report
+from toolchain.values import (
+    Benchmark,
+    Dataset,
+    EpochRecord,
+    FileVerification,
+    Interval,
+    Measurement,
+    QuantizedModel,
+    TrainedModel,
+    Verification,
+)
+
+DIGITS = tuple(map(str, range(10)))
+P50 = {"tflite fp32": 0.46, "tflite int8-qat": 0.31, "onnx fp32": 0.52, "onnx int8-qat": 0.37}
+SIZES = {"fp32": 1_640_000, "int8-qat": 602_000}
+
+
+def confusion(classes: int = 10, images: int = 36, wrong: int = 9) -> tuple[tuple[int, ...], ...]:
+    """`images` of each class; `wrong` in all, spread over the classes, called the next class."""
+    counts = np.diag(np.full(classes, images))
+    for mistake in range(wrong):
+        true = (mistake * mistake) % classes
+        counts[true, true] -= 1
+        counts[true, (true + 1 + mistake % 2) % classes] += 1
+    return tuple(tuple(map(int, row)) for row in counts)
+
+
+def verified(file: str, wrong: int = 9, failures: tuple[str, ...] = ()) -> FileVerification:
+    _, precision, kind = file.split(".", 2)
+    matrix = confusion(wrong=wrong)
+    share = float(np.trace(matrix) / np.sum(matrix))
+    half = 1.96 * math.sqrt(share * (1 - share) / 360)
+    return FileVerification(
+        file=file,
+        format=kind,
+        precision=precision,
+        runtime="litert" if kind == "tflite" else "onnxruntime",
+        images=360,
+        agreement=1.0 if precision == "fp32" else 0.9944,
+        max_difference=3.6e-7 if precision == "fp32" else 0.062,
+        accuracy=Interval(share, share - half, min(1.0, share + half)),
+        reference_accuracy=share,
+        confusion=matrix,
+        failures=failures,
+    )
+
+
+def measured(
+    file: str, p50: float | None = None, threads: int = 1, failure: str = ""
+) -> Measurement:
+    _, precision, kind = file.split(".", 2)
+    p50 = P50[f"{kind} {precision}"] if p50 is None else p50
+    return Measurement(
+        file=file,
+        format=kind,
+        precision=precision,
+        runtime="litert" if kind == "tflite" else "onnxruntime",
+        provider="cpu",
+        threads=threads,
+        batch=1,
+        runs=0 if failure else 200,
+        load_ms=2.31,
+        first_ms=1.4 * p50,
+        p50_ms=p50,
+        p90_ms=1.1 * p50,
+        p99_ms=1.6 * p50,
+        throughput=1000 / (1.03 * p50),
+        peak_mib=88.4,
+        bytes=SIZES[precision],
+        accuracy=None,
+        failure=failure,
+    )
+
+
+FILES = (
+    verified("digits.fp32.tflite", 7),
+    verified("digits.int8-qat.tflite", 8),
+    verified("digits.fp32.onnx", 7),
+    verified("digits.int8-qat.onnx", 8),
+)
+VERIFICATION = Verification(classes=DIGITS, files=FILES, passed=True)
+BENCHMARK = Benchmark(
+    machine={"processor": "Example CPU @ 2.0 GHz", "memory": "8.0 GiB", "onnxruntime": "1.31.1"},
+    date="2026-01-02T03:04:05+00:00",
+    command="make benchmark RECIPE=models/digits/recipe.toml",
+    measurements=tuple(measured(file.file) for file in FILES),
+)
+
+
+def history(phase: str, epochs: int, start: float, first: int = 1) -> tuple[EpochRecord, ...]:
+    return tuple(
+        EpochRecord(
+            phase=phase,
+            epoch=first + at,
+            loss=start * 0.75**at,
+            accuracy=1 - 0.3 * start * 0.75**at,
+            validation_loss=start * 0.76**at + 0.03 + 0.01 * math.sin(at),
+            validation_accuracy=0.985 - 0.28 * start * 0.76**at,
+            learning_rate=1e-3,
+            seconds=1.5,
+        )
+        for at in range(epochs)
+    )
+
+
+def dataset(classes: tuple[str, ...] = DIGITS) -> Dataset:
+    splits = ["train"] * 104 + ["validation"] * 36 + ["test"] * 36
+    count = len(splits) * len(classes)
+    return Dataset(
+        folder=Path("unused"),
+        classes=classes,
+        size=48,
+        names=tuple(f"{at}.png" for at in range(count)),
+        labels=tuple(at for at in range(len(classes)) for _ in splits),
+        splits=tuple(splits * len(classes)),
+        sha256=("0" * 64,) * count,
+        skipped=(("8/broken.png", "the image cannot be decoded: truncated"),),
+        notes=("10 folders were taken as 10 classes",),
+    )
+
+
+TRAINED = TrainedModel(
+    folder=Path("unused"),
+    classes=DIGITS,
+    history=history("train", 12, 0.9) + history("fine_tune", 8, 0.12),
+    best=18,
+    parameters=410_208,
+    notes=("the head was trained on cached features",),
+)
+QUANTIZED = QuantizedModel(
+    folder=Path("unused"),
+    classes=DIGITS,
+    ranges={},
+    history=history("quantize", 3, 0.09, first=0),
+    best=1,
+)
+
+
+def report(
+    verification: Verification = VERIFICATION,
+    benchmark: Benchmark | None = BENCHMARK,
+    **changes: object,
+) -> Report:
+    recipe = parse_recipe(
+        {"data": {"source": "digits"}, "model": {"weights": "embedded"}}, name="digits"
+    )
+    made = make_report(
+        recipe,
+        dataset(verification.classes),
+        TRAINED,
+        QUANTIZED,
+        verification,
+        benchmark=benchmark,
+        lineage={
+            "recipe": "1" * 64,
+            "data": "2" * 64,
+            "weights": "3" * 64,
+            FILES[1].file: "4" * 64,
+        },
+        command="make train export verify benchmark report RECIPE=models/digits/recipe.toml",
+    )
+    return dataclasses.replace(made, **changes)

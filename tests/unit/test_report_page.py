@@ -1,0 +1,287 @@
+"""The page of a report: complete, self-contained, safe, and readable on a phone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import report_values as values
+
+from toolchain.report import write_report
+from toolchain.report.html import render_html
+from toolchain.values import Verification
+
+EVIL = "<script>alert(1)</script>"
+PHONE_PIXELS = 390
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SECTIONS = ("answer", "files", "speed", "training", "mistakes", "data", "again")
+VOID = {"meta", "br", "img", "hr", "link", "input", "wbr"}
+
+
+class Page(HTMLParser):
+    """Ids, tags, attributes and visible text; notes tags that are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.misnested: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.misnested.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return render_html(values.report())
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_every_section_is_there_the_answer_first(page: Page) -> None:
+    assert [one for one in page.ids if one in SECTIONS] == list(SECTIONS)
+
+
+def test_it_is_well_formed_and_every_id_is_used_once(page: Page) -> None:
+    assert page.misnested == []
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_every_reference_of_a_drawing_points_at_something(html: str, page: Page) -> None:
+    used = re.findall(r'href="#([^"]+)"', html) + re.findall(r"url\(#([^)]+)\)", html)
+    assert used
+    assert set(used) <= set(page.ids)
+
+
+def test_the_answer_names_the_files_and_the_verdict(page: Page) -> None:
+    text = page.text()
+    assert "All 4 files passed every gate on 360 test images." in text
+    assert "ship this .tflite digits.int8-qat.tflite" in text
+    assert "ship this .onnx digits.int8-qat.onnx" in text
+    assert "1.5× faster, 2.7× smaller, 0.3 points less accuracy" in text
+
+
+def test_the_numbers_of_every_file_are_there(page: Page) -> None:
+    text = page.text()
+    for row in values.BENCHMARK.measurements:
+        assert row.file in text
+        assert f"{row.p50_ms:.3f} {row.p90_ms:.3f} {row.p99_ms:.3f}" in text
+    assert "99.4 %" in text
+    assert "96.3 to 99.3" in text
+
+
+def test_lineage_machine_versions_and_command_are_there(page: Page) -> None:
+    report, text = values.report(), page.text()
+    assert report.command in text
+    assert all(hash_ in text for hash_ in report.lineage.values())
+    assert "Example CPU @ 2.0 GHz" in text
+    assert "onnxruntime 1.31.1" in text
+    assert "train.learning_rate 0.001" in text
+    assert "8/broken.png : the image cannot be decoded" in text
+
+
+def test_the_drawings_show_phases_labels_and_counts(page: Page) -> None:
+    assert page.tags.count("svg") == 4
+    text = page.text()
+    for word in ("fine-tune", "QAT", "validation", "tflite int8-qat", "predicted"):
+        assert word in text
+
+
+def test_drawings_take_their_colours_from_the_page(html: str) -> None:
+    drawn = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
+    assert "var(--blue)" in drawn
+    # Whatever kept a colour of its own would vanish on one of the two backgrounds.
+    assert re.findall(r"#[0-9a-f]{6}\b", drawn) == []
+
+
+def test_nothing_is_fetched_and_nothing_runs(html: str, page: Page) -> None:
+    assert not {"script", "link", "iframe", "object", "embed", "img", "base", "form"} & set(
+        page.tags
+    )
+    for name, value in page.attributes:
+        assert not name.startswith("on"), name
+        if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
+            assert value.startswith("#"), (name, value)
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_it_is_light_and_dark_and_fits_a_phone_and_paper(html: str) -> None:
+    assert "prefers-color-scheme: dark" in html
+    assert "width=device-width" in html
+    assert "@media print" in html
+
+
+def evil_report(name: str = EVIL):
+    classes = (name, *values.DIGITS[1:])
+    verification = dataclasses.replace(values.VERIFICATION, classes=classes)
+    return values.report(
+        verification,
+        name=name,
+        notes=(name,),
+        command=name,
+        lineage={name: name},
+        benchmark=dataclasses.replace(values.BENCHMARK, command=name, machine={name: name}),
+    )
+
+
+@pytest.mark.parametrize("name", [EVIL, '"><img src=x onerror=alert(1)>', "{{ 7*7 }}", "</svg><b>"])
+def test_names_are_text_and_never_markup(name: str) -> None:
+    html = render_html(evil_report(name))
+    page = Page(html)
+    assert not {"script", "img", "b"} & set(page.tags)
+    assert not [attribute for attribute, _ in page.attributes if attribute.startswith("on")]
+    assert name in unescape(html)
+    assert page.misnested == []
+
+
+@pytest.mark.parametrize("name", ["a$b$", "\\frac{1", "猫", "x" * 300, "two\nlines", "#010203"])
+def test_any_class_name_can_be_drawn(name: str) -> None:
+    page = Page(render_html(evil_report(name)))
+    assert page.tags.count("svg") == 4
+    assert " ".join(name.split())[:17] in page.text()
+
+
+def test_a_run_without_int8_and_without_benchmark() -> None:
+    report = values.report(values.VERIFICATION, None)
+    report = dataclasses.replace(report, quantization=(), best_quantization=None)
+    text = Page(render_html(report)).text()
+    assert "make benchmark" in text
+    assert "QAT" not in text.replace("int8-qat", "")
+
+
+def test_missed_gates_are_named_and_the_verdict_is_not_green() -> None:
+    why = "agreement 0.912 is below 0.99"
+    files = (
+        values.verified("digits.fp32.tflite"),
+        values.verified("digits.int8-qat.tflite", 9, (why,)),
+    )
+    html = render_html(values.report(Verification(values.DIGITS, files, passed=False)))
+    assert "1 of 2 files missed a gate on 360 test images" in html
+    assert 'class="verdict bad"' in html
+    assert why in Page(html).text()
+
+
+def test_a_file_that_crashed_says_so_instead_of_numbers() -> None:
+    rows = (values.measured("digits.fp32.onnx", failure="crashed: signal 11 SIGSEGV"),)
+    html = render_html(
+        values.report(benchmark=dataclasses.replace(values.BENCHMARK, measurements=rows))
+    )
+    assert "crashed: signal 11 SIGSEGV" in Page(html).text()
+
+
+def test_a_hundred_classes_are_listed_and_not_drawn() -> None:
+    classes = tuple(f"species {at}" for at in range(100))
+    file = dataclasses.replace(values.FILES[1], confusion=values.confusion(100, images=5, wrong=30))
+    report = values.report(Verification(classes, (file,), passed=True), None)
+    page = Page(render_html(report))
+    assert "100 classes are too many to draw" in page.text()
+    assert "species 99" in page.text()
+    assert page.tags.count("svg") == 2
+
+
+def test_the_json_is_plain_and_complete(tmp_path: Path) -> None:
+    nan = dataclasses.replace(values.history("train", 1, 0.5)[0], loss=float("nan"))
+    report = values.report(training=(nan,), best_training=0)
+    write_report(report, tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    assert data["schema"] == 1
+    assert data["training"][0]["loss"] is None
+    assert data["choices"][0]["file"] == "digits.int8-qat.tflite"
+    assert data["benchmark"]["measurements"][0]["p50_ms"] == 0.46
+    assert data["verification"]["files"][1]["confusion"] == [
+        list(r) for r in values.FILES[1].confusion
+    ]
+    assert data["lineage"] == report.lineage
+
+
+def test_three_files_are_written(tmp_path: Path) -> None:
+    write_report(values.report(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
+
+
+def test_the_same_report_is_the_same_page() -> None:
+    report = values.report()
+    assert render_html(report) == render_html(report)
+
+
+def measured_width(html: str, folder: Path) -> tuple[int, int]:
+    """(inner width, scroll width) of the page in a frame as wide as a phone, told by chromium."""
+    wrapper, page = folder / "phone.html", json.dumps(html).replace("<", "\\u003c")
+    # A frame, because chromium's own window has a least width that is more than a phone's.
+    wrapper.write_text(
+        f"""<!doctype html><body><iframe id=f style="width:{PHONE_PIXELS}px;height:800px;border:0">
+        </iframe><script>
+        const frame = document.getElementById("f");
+        frame.onload = () => {{
+          const root = frame.contentDocument.documentElement;
+          if (frame.contentDocument.querySelector("main"))
+            document.title = frame.contentWindow.innerWidth + " " + root.scrollWidth;
+        }};
+        frame.srcdoc = {page};
+        </script>""",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", f"--user-data-dir={folder / 'profile'}",
+            "--virtual-time-budget=5000", "--dump-dom", wrapper.as_uri(),
+        ],
+        capture_output=True, timeout=120, check=True, text=True,
+    )  # fmt: skip
+    found = re.search(r"<title>(\d+) (\d+)</title>", done.stdout)
+    assert found, done.stdout[:500] + done.stderr[-500:]
+    return int(found[1]), int(found[2])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("name", ["digits", "a-very-long-name-without-an-end" * 8])
+def test_a_phone_needs_no_sideways_scroll(name: str, tmp_path: Path) -> None:
+    inner, scroll = measured_width(render_html(evil_report(name)), tmp_path)
+    assert inner == PHONE_PIXELS
+    assert scroll <= PHONE_PIXELS
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_the_width_test_sees_a_page_that_is_too_wide(html: str, tmp_path: Path) -> None:
+    wide = html.replace("<main>", '<main><div style="width:900px">wide</div>')
+    assert measured_width(wide, tmp_path)[1] > PHONE_PIXELS
