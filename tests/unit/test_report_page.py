@@ -282,6 +282,14 @@ def test_a_phone_needs_no_sideways_scroll(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_large_matrix_scrolls_in_its_own_box(tmp_path: Path) -> None:
+    classes = tuple(f"species number {at}" for at in range(30))
+    file = dataclasses.replace(values.FILES[1], confusion=values.confusion(30))
+    report = values.report(Verification(classes, (file,), passed=True))
+    assert measured_width(render_html(report), tmp_path)[1] <= PHONE_PIXELS
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_the_width_test_sees_a_page_that_is_too_wide(html: str, tmp_path: Path) -> None:
     wide = html.replace("<main>", '<main><div style="width:900px">wide</div>')
     assert measured_width(wide, tmp_path)[1] > PHONE_PIXELS

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from toolchain.report import words
 from toolchain.values import Benchmark, FileVerification, Measurement, Verification
 
 FORMATS: Final = ("tflite", "onnx")
@@ -98,8 +99,7 @@ def _fastest(
     accuracy_drop: float,
 ) -> str:
     row = baseline[chosen.file]
-    threads = f"{row.threads} thread" + ("s" if row.threads > 1 else "")
-    measured = f"{row.p50_ms:.2f} ms an image ({row.runtime}, {row.provider}, {threads})"
+    measured = f"{words.milliseconds(row.p50_ms)} ms an image ({words.setup(row)})"
     rivals = [file for file in passed if file.file != chosen.file and file.file in baseline]
     if not rivals:
         return f"The only .{chosen.format} file that passed verify and was measured: {measured}."

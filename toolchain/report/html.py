@@ -43,6 +43,7 @@ def _page(report: Report) -> dict[str, Any]:
         "rows": rows,
         "sizes": {row.file: row.bytes for row in rows},
         "drawings": _drawings(report, rows),
+        "few_classes": len(report.verification.classes) <= plots.FEW_CLASSES,
         "max_skipped": MAX_SKIPPED,
         "max_class_rows": MAX_CLASS_ROWS,
     }

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from toolchain.report import svg
 from toolchain.values import EpochRecord, FileVerification
@@ -17,6 +17,8 @@ from toolchain.values import EpochRecord, FileVerification
 PHASES: Final = {"train": "train", "fine_tune": "fine-tune", "quantize": "QAT"}
 # Beyond this a matrix cannot be read on a page; the most confused pairs are listed instead.
 MAX_CLASSES: Final = 40
+# Up to so many a matrix fits beside a table, and on a phone.
+FEW_CLASSES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """
     names = [_short(name) for name in classes]
     matrix = np.asarray(counts, dtype=np.int64)
-    side = max(2.6, min(0.36 * len(names), 10.0))
+    side = max(2.6, 0.36 * len(names)) if len(names) <= FEW_CLASSES else 0.3 * len(names)
     with svg.house_style():
         figure = Figure(figsize=(side + 0.6, side + 0.6))
         axes = figure.subplots()
@@ -182,8 +184,9 @@ def _latency_axis(axes: Axes, latencies: Sequence[float]) -> None:
     if high > 8 * low:
         axes.set_xscale("log")
         axes.set_xlim(low / 1.6, high * 3)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
     else:
         axes.set_xlim(0, high * 1.45)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from toolchain.report.model import Report
+from typing import TYPE_CHECKING
+
 from toolchain.values import Interval, Measurement
+
+if TYPE_CHECKING:
+    from toolchain.report.model import Report
 
 NOTHING = "–"
 
