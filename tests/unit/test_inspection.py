@@ -1,0 +1,236 @@
+"""What a file truly holds, and names that promise more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from tiny_network import contract
+from tiny_onnx import (
+    Builder,
+    float_nodes,
+    int8_nodes,
+    load_onnx,
+    weight_only_nodes,
+    write_float_onnx,
+    write_int8_onnx,
+    write_onnx,
+)
+from tiny_tflite import build_tflite, write_float_tflite, write_int8_tflite, write_tflite
+
+from toolchain.errors import ExitCode, GateError, ModelError
+from toolchain.inspection import check_promise, inspect_file, optimised_ops, promised_by_name
+
+WRITERS = {
+    "float.onnx": lambda path: write_onnx(path, float_nodes(), None),
+    "int8.onnx": lambda path: write_onnx(path, int8_nodes(), None),
+    "w8.onnx": lambda path: write_onnx(path, weight_only_nodes(), None),
+    "float.tflite": lambda path: write_tflite(path, build_tflite(), None),
+    "int8.tflite": lambda path: write_tflite(path, build_tflite("int8", "int8"), None),
+    "uint8.tflite": lambda path: write_tflite(path, build_tflite("int8", "int8", "uint8"), None),
+    "w8.tflite": lambda path: write_tflite(path, build_tflite("int8"), None),
+}
+TRUE = {"float": "fp32", "int8": "int8", "uint8": "int8", "w8": "w8"}
+KEPT = {"float": {"fp32"}, "int8": {"int8-ptq", "int8-qat"}, "uint8": {"int8-ptq", "int8-qat"}}
+KEPT["w8"] = {"w8"}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_true_scheme_whatever_the_name_says(name: str, tmp_path: Path) -> None:
+    suffix = name.split(".")[1]
+    path = WRITERS[name](tmp_path / f"model.fp16.{suffix}")
+    inspection = inspect_file(path)
+    assert inspection.true_scheme == TRUE[name.split(".", maxsplit=1)[0]]
+    assert inspection.bytes == path.stat().st_size
+    assert [op.name.lower().replace("_2d", "")[:4] for op in inspection.layers()] in (
+        ["conv", "gemm"],
+        ["conv", "full"],
+    )
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_promise_is_kept_or_refused_with_exit_3(name: str, tmp_path: Path) -> None:
+    inspection = inspect_file(WRITERS[name](tmp_path / name))
+    for precision in ("fp32", "fp16", "w8", "int8-ptq", "int8-qat"):
+        if precision in KEPT[name.split(".", maxsplit=1)[0]]:
+            check_promise(inspection, precision)
+            continue
+        with pytest.raises(GateError, match=f"promises {precision}") as caught:
+            check_promise(inspection, precision)
+        assert caught.value.exit_code == ExitCode.GATE == 3
+        assert len(caught.value.lines()) <= 3
+
+
+def test_an_unknown_precision_is_wrong_input(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="int4"):
+        check_promise(inspect_file(write_float_onnx(tmp_path)), "int4")
+
+
+@pytest.mark.parametrize(
+    ("name", "promised"),
+    [
+        ("digits.int8-qat.tflite", "int8-qat"),
+        ("my.model.fp32.onnx", "fp32"),
+        ("w8.onnx", None),
+        ("digits.tflite", None),
+        ("digits.int8.tflite", None),
+    ],
+)
+def test_the_promise_of_a_name(name: str, promised: str | None) -> None:
+    assert promised_by_name(Path(name)) == promised
+
+
+def test_tensors_as_a_client_sees_them(tmp_path: Path) -> None:
+    inspection = inspect_file(WRITERS["uint8.tflite"](tmp_path / "m.tflite"))
+    (source,), (result,) = inspection.inputs, inspection.outputs
+    assert (source.name, source.shape, source.dtype) == ("input", (1, 8, 8, 3), "uint8")
+    assert source.scale == pytest.approx(2 / 255)
+    assert (result.dtype, result.scale, result.zero_point) == ("uint8", 1 / 256, 0)
+    onnx_input = inspect_file(write_float_onnx(tmp_path)).inputs[0]
+    assert (onnx_input.shape, onnx_input.dtype) == ((-1, 8, 8, 3), "float32")
+
+
+def test_one_float_convolution_among_integers_is_found(tmp_path: Path) -> None:
+    """The Relu's QuantizeLinear is left out: the convolution then computes in float."""
+    build = int8_nodes()
+    build.nodes = [node for node in build.nodes if node.output[0] != "relu_q"]
+    for node in build.nodes:
+        if "relu_dq" in node.input:
+            node.input[0] = "relu"
+    build.nodes = [node for node in build.nodes if node.output[0] != "relu_dq"]
+    inspection = inspect_file(write_onnx(tmp_path / "m.int8-qat.onnx", build, None))
+    assert inspection.true_scheme == "mixed"
+    with pytest.raises(GateError, match=r"1 of 2 layers .*: conv \(Conv\)"):
+        check_promise(inspection, "int8-qat")
+    assert optimised_ops(inspection.path)["QLinearConv"] == 0
+
+
+def test_weights_stored_as_floats_are_no_int8_file(tmp_path: Path) -> None:
+    """What tf2onnx makes of a QAT graph: float weights that are quantized at load time."""
+    build = int8_nodes()
+    stored = next(one for one in build.initializers if one.name == "kernel_i8")
+    build.initializers.remove(stored)
+    floats = np.zeros((4, 3, 1, 1), np.float32)
+    build.constant("kernel_f32", floats, np.float32)
+    quantize = helper.make_node(
+        "QuantizeLinear", ["kernel_f32", "kernel_scale", "kernel_zero"], ["kernel_i8"], axis=0
+    )
+    build.nodes.insert(0, quantize)
+    inspection = inspect_file(write_onnx(tmp_path / "m.int8-qat.onnx", build, None))
+    assert inspection.layers()[0].weights == "float32"
+    with pytest.raises(GateError):
+        check_promise(inspection, "int8-qat")
+
+
+def test_a_float_op_between_integer_layers_is_an_island(tmp_path: Path) -> None:
+    build = int8_nodes()
+    place = next(i for i, node in enumerate(build.nodes) if node.op_type == "GlobalAveragePool")
+    build.nodes[place].output[0] = "pool_before"
+    build.nodes.insert(place + 1, helper.make_node("Exp", ["pool_before"], ["pool"]))
+    inspection = inspect_file(write_onnx(tmp_path / "m.onnx", build, None))
+    assert "pool" in inspection.float_islands
+    assert inspect_file(write_int8_onnx(tmp_path)).float_islands == ()
+    assert inspect_file(write_int8_tflite(tmp_path)).float_islands == ()
+
+
+def test_onnxruntime_really_runs_the_int8_file_in_integers(tmp_path: Path) -> None:
+    ops = optimised_ops(write_int8_onnx(tmp_path))
+    assert ops["QLinearConv"] == 1
+    assert ops["Conv"] == ops["FusedConv"] == 0
+    assert optimised_ops(write_float_onnx(tmp_path))["QLinearConv"] == 0
+
+
+def test_operators_of_dynamic_range_files(tmp_path: Path) -> None:
+    """quantize_dynamic's own form: integer arithmetic with ranges measured at run time."""
+    build = Builder()
+    build.constant("w", np.ones((4, 3, 1, 1)), np.int8)
+    build.node("Transpose", ["input"], "nchw", perm=[0, 3, 1, 2])
+    build.nodes.append(helper.make_node("DynamicQuantizeLinear", ["nchw"], ["q", "s", "z"]))
+    build.node("ConvInteger", ["q", "w", "z"], "sums")
+    build.node("Cast", ["sums"], "output", to=TensorProto.FLOAT)
+    inspection = inspect_file(write_onnx(tmp_path / "m.onnx", build, None))
+    assert inspection.true_scheme == "w8"
+    assert inspection.layers()[0].weights == "int8"
+
+
+def rewritten(path: Path, change) -> Path:
+    model = load_onnx(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def add_external(model) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    tensor.ClearField("raw_data")
+
+
+def add_custom(model) -> None:
+    model.graph.node[2].domain = "evil.ops"
+
+
+def add_branch(model) -> None:
+    inner = helper.make_graph(list(model.graph.node[:1]), "inner", [], [])
+    model.graph.node[0].attribute.append(helper.make_attribute("then_branch", inner))
+
+
+def add_function(model) -> None:
+    model.functions.add(name="f", domain="here")
+
+
+def add_second_writer(model) -> None:
+    model.graph.node.append(model.graph.node[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (add_external, "'kernel' lies in another file"),
+        (add_custom, "evil.ops.Relu is a custom one"),
+        (add_branch, "holds a graph of its own"),
+        (add_function, "functions of its own"),
+        (add_second_writer, "two nodes write 'nchw'"),
+    ],
+)
+def test_what_reaches_outside_the_file_is_refused_by_name(change, told, tmp_path: Path) -> None:
+    path = rewritten(write_float_onnx(tmp_path), change)
+    with pytest.raises(ModelError, match=told) as caught:
+        inspect_file(path)
+    assert len(caught.value.lines()) <= 3
+
+
+def test_a_small_count_that_lies_cannot_eat_time_or_memory(tmp_path: Path) -> None:
+    """Every 32-bit word of the file becomes a huge count or offset in turn."""
+    path = write_float_tflite(tmp_path)
+    original = path.read_bytes()
+    for place in range(0, min(len(original), 1600) - 4, 16):
+        for word in (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\x00\x00\x10\x00"):
+            path.write_bytes(original[:place] + word + original[place + 4 :])
+            try:
+                inspect_file(path)
+            except ModelError as error:
+                assert len(error.lines()) <= 3
+
+
+def test_inspection_as_json_has_every_op(tmp_path: Path) -> None:
+    inspection = inspect_file(write_int8_tflite(tmp_path))
+    data = inspection.to_json()
+    assert data["true_scheme"] == "int8"
+    assert [op["name"] for op in data["ops"]] == [op.name for op in inspection.ops]
+
+
+def test_inspecting_needs_no_tensorflow_and_no_runtime(tmp_path: Path) -> None:
+    path = write_tflite(tmp_path / "m.tflite", build_tflite(), contract("tflite"))
+    code = (
+        "import sys; from pathlib import Path; from toolchain.inspection import inspect_file\n"
+        f"inspect_file(Path({str(path)!r}))\n"
+        "print(sorted({'tensorflow', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
