@@ -75,7 +75,7 @@ test-slow: $(STAMP) ## the tests that take minutes each
 
 # `make lock UPGRADE=1` takes newer versions; without it the pinned ones stay where they can.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
-  --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
+  --generate-hashes --no-header -c requirements/constraints.txt $(if $(UPGRADE),--upgrade)
 .PHONY: lock
 lock: $(STAMP) ## requirements/ anew from pyproject.toml
 	$(COMPILE) pyproject.toml --extra train --extra dev -o requirements/train.lock
