@@ -28,15 +28,14 @@ class Builder:
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
 
-    def through_uint8(self, value: str, key: str, shift: int = 0) -> str:
+    def through_uint8(self, value: str, key: str) -> str:
         """QuantizeLinear and DequantizeLinear with the range `key`."""
         scale, zero_point = scale_of(*RANGES[key])
         pair = [
             self.constant(f"{value}_scale", scale, np.float32),
             self.constant(f"{value}_zero", zero_point, np.uint8),
         ]
-        shifted = [pair[0], self.constant(f"{value}_zero_in", zero_point + shift, np.uint8)]
-        self.node("QuantizeLinear", [value, *shifted], f"{value}_q")
+        self.node("QuantizeLinear", [value, *pair], f"{value}_q")
         return self.node("DequantizeLinear", [f"{value}_q", *pair], f"{value}_dq")
 
     def int8_weights(self, name: str, rows: Any, transpose: bool, shape: tuple[int, ...]) -> str:
@@ -68,10 +67,10 @@ def float_nodes(weights: Weights | None = None, *, softmax: bool = True) -> Buil
     return build
 
 
-def int8_nodes(weights: Weights | None = None, *, shift: int = 0) -> Builder:
-    """QDQ; `shift` moves the zero point with which the input is quantized."""
+def int8_nodes(weights: Weights | None = None) -> Builder:
+    """QDQ with uint8 activations and int8 weights per channel."""
     w, build = weights or Weights(), Builder()
-    source = build.through_uint8("input", "input", shift)
+    source = build.through_uint8("input", "input")
     build.node("Transpose", [source], "nchw", perm=[0, 3, 1, 2])
     data = build.through_uint8("nchw", "input")
     kernel = build.int8_weights("kernel", w.kernel, False, (4, 3, 1, 1))

@@ -1,0 +1,173 @@
+"""Verify passes what is right and catches every sabotage of a file or its contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_network import CLASSES, PREPROCESSING, Weights, contract, images, probabilities
+from tiny_onnx import float_nodes, int8_nodes, write_onnx
+from tiny_tflite import write_float_tflite, write_int8_tflite
+
+from toolchain.contract import Contract, ExportedModel
+from toolchain.errors import InputError, ModelError
+from toolchain.images.preprocess import Preprocessing
+from toolchain.recipe.sections import VerifySection
+from toolchain.run import sha256_file
+from toolchain.runtimes import read_contract
+from toolchain.values import Verification
+from toolchain.verification import verify
+
+PIXELS, LABELS = images(60)
+REFERENCE = probabilities(PIXELS)
+GATES = VerifySection()
+# Added to the logit of "red": about one image in five is then called red wrongly.
+BIAS = 4.9
+
+
+def exported(path: Path) -> ExportedModel:
+    return ExportedModel(path, sha256_file(path), read_contract(path))
+
+
+def float_file(folder: Path, *, softmax: bool = True, carried: Contract | None = None, **weights):
+    build = float_nodes(dataclasses.replace(Weights(), **weights), softmax=softmax)
+    return exported(write_onnx(folder / "tiny.fp32.onnx", build, carried or contract()))
+
+
+def int8_file(folder: Path, *, carried: Contract | None = None, **weights):
+    build = int8_nodes(dataclasses.replace(Weights(), **weights))
+    carried = carried or contract(precision="int8-qat")
+    return exported(write_onnx(folder / "tiny.int8-qat.onnx", build, carried))
+
+
+def verified(*files: ExportedModel, gates: VerifySection = GATES, **changes) -> Verification:
+    references = {"fp32": REFERENCE, "int8-qat": REFERENCE, **changes}
+    return verify(files, references, PIXELS, LABELS, CLASSES, gates)
+
+
+def test_right_files_pass_in_both_formats(tmp_path: Path) -> None:
+    found = verified(
+        float_file(tmp_path),
+        int8_file(tmp_path),
+        exported(write_float_tflite(tmp_path)),
+        exported(write_int8_tflite(tmp_path)),
+    )
+    assert found.passed
+    assert [file.runtime for file in found.files] == ["onnxruntime"] * 2 + ["litert"] * 2
+    for file in found.files:
+        assert file.failures == ()
+        assert (file.images, file.agreement, file.accuracy.value) == (60, 1.0, 1.0)
+        assert file.accuracy.low < 0.95
+        assert np.asarray(file.confusion).sum() == 60
+        assert np.array_equal(np.diag(file.confusion), np.bincount(LABELS))
+
+
+def zeroed_channel() -> np.ndarray:
+    kernel = Weights().kernel.copy()
+    kernel[1] = 0
+    return kernel
+
+
+def swapped_colours() -> np.ndarray:
+    return np.ascontiguousarray(Weights().kernel[:, ::-1])
+
+
+@pytest.mark.parametrize("make", [float_file, int8_file])
+@pytest.mark.parametrize("kernel", [zeroed_channel(), swapped_colours()])
+def test_changed_weights_are_caught(make, kernel, tmp_path: Path) -> None:
+    found = verified(make(tmp_path, kernel=kernel))
+    assert not found.passed
+    assert found.files[0].failures
+
+
+OTHER_LABELS = {"labels": ("green", "red", "blue")}
+NOT_SCALED = {"preprocessing": dataclasses.replace(PREPROCESSING, mean=0.0, std=1.0)}
+OTHER_SCALE = {"preprocessing": Preprocessing.of("unit", 8)}
+
+
+@pytest.mark.parametrize(
+    ("make", "changed"),
+    [
+        (float_file, OTHER_LABELS),
+        (float_file, NOT_SCALED),
+        (float_file, OTHER_SCALE),
+        (int8_file, OTHER_LABELS),
+        (int8_file, NOT_SCALED),
+    ],
+)
+def test_changed_contracts_are_caught(make, changed, tmp_path: Path) -> None:
+    precision = "fp32" if make is float_file else "int8-qat"
+    found = verified(make(tmp_path, carried=contract(precision=precision, **changed)))
+    assert not found.passed
+
+
+def test_shifted_zero_point_is_caught(tmp_path: Path) -> None:
+    """The convolution's results are quantized with 255 for zero, and read with 0 for zero."""
+    build = int8_nodes()
+    build.constant("shifted", 255, np.uint8)
+    next(node for node in build.nodes if node.output[0] == "relu_q").input[2] = "shifted"
+    carried = contract(precision="int8-qat")
+    found = verified(exported(write_onnx(tmp_path / "tiny.int8-qat.onnx", build, carried)))
+    assert not found.passed
+    assert re.search(r"of the images get the same class", " ".join(found.files[0].failures))
+
+
+def test_left_out_softmax_is_caught(tmp_path: Path) -> None:
+    found = verified(float_file(tmp_path, softmax=False))
+    assert any("no probabilities" in text for text in found.files[0].failures)
+
+
+def test_each_gate_is_the_recipes(tmp_path: Path) -> None:
+    """Moving the bound, not the file, changes the verdict."""
+    reference = REFERENCE.copy()
+    reference[:, 0] += 1e-3
+    file = float_file(tmp_path)
+    assert not verified(file, fp32=reference).passed
+    loose = dataclasses.replace(GATES, fp32_difference=2e-3)
+    assert verified(file, gates=loose, fp32=reference).passed
+
+
+def test_agreement_gate(tmp_path: Path) -> None:
+    reference = REFERENCE.copy()
+    reference[0] = np.roll(reference[0], 1)
+    file = int8_file(tmp_path)
+    found = verified(file, **{"int8-qat": reference})
+    assert found.files[0].agreement == pytest.approx(59 / 60)
+    assert "98.33% of the images" in found.files[0].failures[0]
+    loose = dataclasses.replace(GATES, int8_agreement=0.98)
+    assert verified(file, gates=loose, **{"int8-qat": reference}).passed
+
+
+def test_accuracy_gate_counts_points_against_fp32(tmp_path: Path) -> None:
+    """int8 does what its own graph does, and that graph got worse than the float model."""
+    leaning = {"dense_bias": np.asarray([BIAS, -0.01, 0.03], np.float32)}
+    file = int8_file(tmp_path, **leaning)
+    own = probabilities(PIXELS, dataclasses.replace(Weights(), **leaning))
+    gates = dataclasses.replace(GATES, int8_agreement=0.9)
+    found = verified(file, gates=gates, **{"int8-qat": own})
+    (failure,) = found.files[0].failures
+    lost = 100 * (1 - found.files[0].accuracy.value)
+    assert "verify.accuracy_drop" in failure
+    assert f"{lost:.2f} points less than fp32 with 100.00%" in failure
+    exact = dataclasses.replace(gates, accuracy_drop=lost + 1e-6)
+    assert verified(file, gates=exact, **{"int8-qat": own}).passed
+
+
+def test_file_changed_after_export_is_refused(tmp_path: Path) -> None:
+    file = float_file(tmp_path)
+    file.path.write_bytes(file.path.read_bytes() + b"\0")
+    with pytest.raises(ModelError, match="changed after"):
+        verified(file)
+
+
+def test_references_must_fit_the_images(tmp_path: Path) -> None:
+    file = float_file(tmp_path)
+    with pytest.raises(InputError, match=r"\[60, 3\], received \[59, 3\]"):
+        verified(file, fp32=REFERENCE[:59])
+    with pytest.raises(InputError, match="int8-qat"):
+        verify([int8_file(tmp_path)], {"fp32": REFERENCE}, PIXELS, LABELS, CLASSES, GATES)
+    with pytest.raises(InputError, match="0 files"):
+        verified()
