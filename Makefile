@@ -87,6 +87,6 @@ lock: $(STAMP) ## requirements/ anew from pyproject.toml
 .PHONY: clean clean-runs
 clean: ## remove build outputs and caches; runs and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find toolchain tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 clean-runs: ## remove runs/
 	rm -rf runs
