@@ -192,3 +192,45 @@ def _tensor(data: dict[str, Any]) -> TensorSpec:
         scale=None if scale is None else _positive(scale),
         zero_point=None if zero_point is None else _whole(zero_point, 0, 255),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ContractEntry:
+    """One file's line in contract.json."""
+
+    sha256: str
+    bytes: int
+    contract: Contract
+
+
+def write_contract_file(entries: dict[str, ContractEntry]) -> str:
+    """The text of contract.json: every file beside it with its hash and its contract."""
+    files = {
+        name: {"sha256": e.sha256, "bytes": e.bytes, "contract": e.contract.to_json()}
+        for name, e in entries.items()
+    }
+    return json.dumps({"schema": SCHEMA, "files": files}, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_contract_file(folder: Path) -> dict[str, ContractEntry]:
+    """The entries of `folder`/contract.json.
+
+    Raises:
+      ModelError: it is missing or not a contract file.
+    """
+    path = folder / CONTRACT_FILE
+    try:
+        with path.open("rb") as file:
+            data = json.loads(file.read(MAX_CONTRACT_BYTES + 1))
+        return {
+            _text(name): ContractEntry(
+                _text(entry["sha256"]),
+                _whole(entry["bytes"], 0, 1 << 62),
+                parse_contract(json.dumps(entry["contract"]), str(path)),
+            )
+            for name, entry in data["files"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"the contract file cannot be read: {error}", str(path), "export the model again"
+        ) from error

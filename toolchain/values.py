@@ -138,7 +138,8 @@ class QuantizedModel:
     Attributes:
       folder: holds weights.safetensors: kernels with BatchNormalization folded in, and biases.
       classes: names, in the order of the outputs.
-      ranges: layer name -> (lowest, highest) real value of its output that 8 bits represent.
+      ranges: layer name -> (scale, zero point) of its output: real = scale * (stored - zero
+        point), stored in 0..255.
       history: record 0 is the calibrated start, then one an epoch.
       best: index into `history` of the epoch whose weights these are.
       notes: what was done and chosen on the way, one sentence each.
@@ -146,7 +147,7 @@ class QuantizedModel:
 
     folder: Path
     classes: tuple[str, ...]
-    ranges: dict[str, tuple[float, float]]
+    ranges: dict[str, tuple[float, int]]
     history: tuple[EpochRecord, ...]
     best: int
     notes: tuple[str, ...] = ()
@@ -159,7 +160,7 @@ class QuantizedModel:
     def load(folder: Path) -> QuantizedModel:
         """Read what `save` wrote."""
         data = _with_history(load_value(folder / "quantized.json"))
-        data["ranges"] = {name: (low, high) for name, (low, high) in data["ranges"].items()}
+        data["ranges"] = {name: (scale, zero) for name, (scale, zero) in data["ranges"].items()}
         return QuantizedModel(folder=folder, **data)
 
 

@@ -27,7 +27,7 @@ def setting(
 class DataSection:
     """[data]: where the photos are and how they are split."""
 
-    path: str = setting("", "folder or archive; beside the recipe, here, or in $TOOLCHAIN_DATA")
+    path: str = setting("", "folder or archive; from here or from $TOOLCHAIN_DATA/datasets")
     source: str = setting(
         "auto",
         "layout of the photos; auto finds out",
@@ -35,6 +35,11 @@ class DataSection:
     )
     validation: float = setting(0.15, "share held out for early stopping", low=0.01, high=0.8)
     test: float = setting(0.15, "share held out for verify and benchmark", low=0.01, high=0.8)
+    split: str = setting(
+        "content",
+        "content: adding photos moves no other; rank: exact shares of every class",
+        choices=("content", "rank"),
+    )
     seed: int = setting(0, "changes which image falls into which split", low=0, high=2**31 - 1)
     on_bad_image: str = setting(
         "error", "stop at an unreadable image, or leave it out", choices=("error", "skip")

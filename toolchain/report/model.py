@@ -99,7 +99,7 @@ class Report:
         return {"schema": SCHEMA, **data}
 
 
-def make_report(  # noqa: PLR0917 - the values of a run, in the order of its stages
+def make_report(
     recipe: Recipe,
     dataset: Dataset,
     trained: TrainedModel,

@@ -50,7 +50,7 @@ class _Bounds:
     baselines: dict[str, float]
 
 
-def verify(  # noqa: PLR0917 (a stage takes what it compares, in this order)
+def verify(
     exported: Sequence[ExportedModel],
     references: Mapping[str, Probabilities],
     pixels: NDArray[np.uint8],

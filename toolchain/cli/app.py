@@ -1,0 +1,83 @@
+"""The `toolchain` command: registers every subcommand and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli import stage_commands
+from toolchain.cli.doctor import doctor
+from toolchain.cli.init import init
+from toolchain.cli.inspect import inspect_model
+from toolchain.cli.predict import predict
+from toolchain.errors import ExitCode, ToolchainError
+
+app = typer.Typer(
+    name="toolchain",
+    help="From a folder of photos to a classifier on a phone and on a server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Drawing help with rich costs 0.2 s of imports; plain text reads as well.
+    rich_markup_mode=None,
+    epilog="A first run that needs no photos: toolchain run",
+)
+
+
+@app.callback()
+def _globals(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    # Typer needs the parameters declared to accept them; `main` reads --debug from argv, because
+    # an error is reported after the context is gone.
+    if version:
+        from toolchain import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+stage_commands.register(app)
+app.command("init")(init)
+app.command("predict")(predict)
+app.command("inspect")(inspect_model)
+app.command("doctor")(doctor)
+
+
+def main() -> None:
+    """Run the command line; exits with an `ExitCode`."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except ToolchainError as error:
+        _fail(error, list(error.lines()), error.exit_code, debug)
+    except KeyboardInterrupt as error:
+        _fail(error, ["interrupted"], ExitCode.INTERRUPTED, debug)
+    except MemoryError as error:
+        lines = ["error: out of memory", "  give smaller batches: --set train.batch_size=8"]
+        _fail(error, lines, ExitCode.MACHINE, debug)
+    except Exception as error:
+        _fail(error, _bug(error), ExitCode.BUG, debug)
+
+
+def _fail(error: BaseException, lines: list[str], code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.exit(int(code))
+
+
+def _bug(error: Exception) -> list[str]:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    text = " ".join(str(error).split())[:200]
+    return [
+        f"error: this is a mistake in the toolchain: {type(error).__name__}: {text}",
+        f"  at {place}",
+        "  please report it with the output of the same command with --debug in front",
+    ]

@@ -1,0 +1,156 @@
+"""The chain: which stages there are, what each depends on, and running what is not current.
+
+A stage's key hashes its part of the recipe and what came out of the stages it reads, so a changed
+key of the recipe re-runs what depends on it, and only that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain import __version__
+from toolchain.cli import stages
+from toolchain.data.source import fingerprint
+from toolchain.errors import InputError
+from toolchain.recipe import Recipe
+from toolchain.run import Run, sha256_json
+from toolchain.terminal import say
+from toolchain.training.pretrained import weights_fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One link of the chain.
+
+    Attributes:
+      name: of the command and of the folder in the run.
+      sections: the parts of the recipe it reads.
+      reads: the stages whose files it reads.
+      work: does it; gets the recipe, the run and the empty folder to fill.
+      summary: prints what came out, when it ran or was current.
+    """
+
+    name: str
+    sections: tuple[str, ...]
+    reads: tuple[str, ...]
+    work: Callable[[Recipe, Run, Path], None]
+    summary: Callable[[Run], None]
+    external: Callable[[Recipe], str] | None = None
+
+
+STAGES: Final = {
+    stage.name: stage
+    for stage in (
+        Stage("data", ("data",), (), stages.data, stages.show_data, fingerprint),
+        Stage(
+            "train",
+            ("input", "model", "augment", "train", "fine_tune"),
+            ("data",),
+            stages.train,
+            stages.show_train,
+            weights_fingerprint,
+        ),
+        Stage("quantize", ("quantize",), ("data", "train"), stages.quantize, stages.show_quantize),
+        Stage("export", ("export",), ("train", "quantize"), stages.export, stages.show_export),
+        Stage("verify", ("verify",), ("data", "export"), stages.verify, stages.show_verify),
+        Stage(
+            "benchmark",
+            ("benchmark",),
+            ("export", "verify"),
+            stages.benchmark,
+            stages.show_benchmark,
+        ),
+        Stage(
+            "report",
+            (),
+            ("data", "train", "quantize", "export", "verify", "benchmark"),
+            stages.report,
+            stages.show_report,
+        ),
+    )
+}
+
+
+def needed(until: str, recipe: Recipe) -> list[Stage]:
+    """The stages up to `until`, in order; quantize is left out when no int8 file is asked for."""
+    names = list(STAGES)
+    chosen = names[: names.index(until) + 1]
+    if until != "quantize" and not wants_int8(recipe):
+        chosen = [name for name in chosen if name != "quantize"]
+    return [STAGES[name] for name in chosen]
+
+
+def wants_int8(recipe: Recipe) -> bool:
+    """Whether the recipe asks for a quantized file."""
+    return any(precision.startswith("int8") for precision in recipe.export.precisions)
+
+
+def key_of(stage: Stage, recipe: Recipe, run: Run) -> str:
+    """Hash of all that the stage depends on.
+
+    Raises:
+      InputError: a stage that it reads has not been published.
+    """
+    upstream = {}
+    for name in stage.reads:
+        if name == "quantize" and not wants_int8(recipe):
+            continue
+        manifest = run.manifest(name)
+        if manifest is None:
+            raise InputError(f"stage {name} has not run", str(run.folder), f"run: make {name}")
+        upstream[name] = manifest.digest()
+    return sha256_json(
+        {
+            "stage": stage.name,
+            "toolchain": __version__,
+            "name": recipe.name,
+            "recipe": {name: recipe.section(name) for name in stage.sections},
+            "size": recipe.input.size if stage.name == "data" else None,
+            "external": stage.external(recipe) if stage.external else None,
+            "upstream": upstream,
+        }
+    )
+
+
+def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> None:
+    """Run every stage up to `until` that is not current; `force` re-runs `until` itself.
+
+    Raises:
+      ToolchainError: from the stages.
+    """
+    with run.lock():
+        for stage in needed(until, recipe):
+            key = key_of(stage, recipe, run)
+            if run.is_current(stage.name, key) and not (force and stage.name == until):
+                say(f"{stage.name}: up to date")
+                continue
+            say(f"{stage.name}:")
+            started = time.monotonic()
+            with run.publish(stage.name, key) as out:
+                stage.work(recipe, run, out)
+            stage.summary(run)
+            say(f"{stage.name}: done in {time.monotonic() - started:.1f} s")
+    _next_command(until, recipe)
+
+
+def _next_command(until: str, recipe: Recipe) -> None:
+    names = [stage.name for stage in needed("report", recipe)]
+    position = names.index(until) + 1
+    if position < len(names):
+        say(f"next: make {names[position]}")
+
+
+def describe(run: Run, until: str) -> dict[str, Any]:
+    """What a program would want to know after a command: folder, files and hashes."""
+    manifest = run.manifest(until)
+    files = {} if manifest is None else manifest.files
+    return {
+        "run": str(run.folder),
+        "stage": until,
+        "folder": str(run.stage(until)),
+        "files": {name: {"sha256": e.sha256, "bytes": e.bytes} for name, e in files.items()},
+    }

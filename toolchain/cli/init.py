@@ -1,0 +1,43 @@
+"""`toolchain init`: a small recipe for a folder of photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolchain.cli.options import JsonOption
+from toolchain.errors import InputError
+
+
+def init(
+    photos: Annotated[str, typer.Argument(help="Folder of class folders, or an archive of it.")],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", help="Recipe to write; default models/NAME/recipe.toml."),
+    ] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recipe.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a folder of photos and write a small recipe for it.
+
+    Example: toolchain init ~/photos
+    """
+    from toolchain.cli.draft import draft_recipe
+    from toolchain.run import write_text
+    from toolchain.terminal import say
+
+    draft = draft_recipe(Path(photos))
+    path = Path(output) if output else Path("models") / draft.recipe.name / "recipe.toml"
+    if path.exists() and not overwrite:
+        raise InputError("the recipe exists already", str(path), "give --overwrite or --output")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, draft.text)
+    for assumption in draft.assumptions:
+        say(f"  {assumption}")
+    say(f"wrote {path}")
+    say(f"next: toolchain run --recipe {path}")
+    if as_json:
+        typer.echo(json.dumps({"recipe": str(path), "assumed": list(draft.assumptions)}))

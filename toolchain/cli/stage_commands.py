@@ -1,0 +1,90 @@
+"""`toolchain run` and one command a stage: each brings everything before it up to date first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from toolchain.cli.options import (
+    DataOption,
+    ForceOption,
+    JsonOption,
+    RecipeOption,
+    RunsOption,
+    SetOption,
+    find_recipe,
+    open_run,
+)
+
+# Command -> (the stage it runs up to, its help with an example).
+_COMMANDS: Final = {
+    "run": (
+        "report",
+        "Everything: train, quantize, export, verify, benchmark, report.\n\n"
+        "Example: toolchain run --data ~/photos",
+    ),
+    "data": (
+        "data",
+        "Find, decode and split the photos.\n\nExample: toolchain data --data ~/photos",
+    ),
+    "train": (
+        "train",
+        "Train the head, then fine-tune the last part of the backbone.\n\n"
+        "Example: toolchain train --recipe digits --set train.epochs=5",
+    ),
+    "quantize": (
+        "quantize",
+        "Calibrate, then train with simulated 8-bit arithmetic (QAT).\n\n"
+        "Example: toolchain quantize --recipe digits --set quantize.epochs=3",
+    ),
+    "export": (
+        "export",
+        "Write .tflite and .onnx files with labels.txt and contract.json.\n\n"
+        "Example: toolchain export --recipe digits --set export.int8_io=uint8",
+    ),
+    "verify": (
+        "verify",
+        "Compare every exported file with the model it came from; a missed gate exits with 3.\n\n"
+        "Example: toolchain verify --recipe digits",
+    ),
+    "benchmark": (
+        "benchmark",
+        "Time every exported file on its runtime, each in a process of its own.\n\n"
+        "Example: toolchain benchmark --recipe digits --set benchmark.threads=[1,2]",
+    ),
+    "report": (
+        "report",
+        "Write one page with everything that was found: report.html, .md and .json.\n\n"
+        "Example: toolchain report --recipe digits",
+    ),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for name, (stage, text) in _COMMANDS.items():
+        app.command(name, help=text)(_command(stage))
+
+
+def _command(stage: str) -> Callable[..., None]:
+    def command(
+        recipe: RecipeOption = "digits",
+        data: DataOption = "",
+        runs: RunsOption = Path("runs"),
+        overrides: SetOption = None,
+        force: ForceOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        from toolchain.cli.chain import describe, run_chain
+
+        chosen = find_recipe(recipe, data, overrides)
+        folder = open_run(chosen, runs)
+        run_chain(chosen, folder, stage, force=force)
+        if as_json:
+            typer.echo(json.dumps(describe(folder, stage)))
+
+    return command

@@ -1,0 +1,254 @@
+"""What each stage command does: read the values it needs, call the one stage, show the result.
+
+Every function imports its stage when it is called, so that `toolchain --help` loads none of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from toolchain.contract import ExportedModel, read_contract_file
+from toolchain.errors import GateError
+from toolchain.recipe import Recipe
+from toolchain.run import Run
+from toolchain.terminal import native_log, say, table
+from toolchain.values import (
+    Dataset,
+    EpochRecord,
+    QuantizedModel,
+    TrainedModel,
+    Verification,
+    load_benchmark,
+    load_verification,
+    save_value,
+)
+
+
+def data(recipe: Recipe, run: Run, out: Path) -> None:
+    """Decode and split the photos."""
+    from toolchain.data.stage import build_dataset
+
+    build_dataset(recipe, out)
+
+
+def show_data(run: Run) -> None:
+    """Photos a class and split."""
+    dataset = Dataset.load(run.stage("data"))
+    counts = Counter(zip(dataset.labels, dataset.splits, strict=True))
+    rows = [
+        (name, *(f"{counts[label, split]:,}" for split in ("train", "validation", "test")))
+        for label, name in enumerate(dataset.classes)
+    ]
+    if len(rows) <= 12:
+        table("photos", ("class", "train", "validation", "test"), rows)
+
+
+def train(recipe: Recipe, run: Run, out: Path) -> None:
+    """Train the float model."""
+    with native_log(run.log("train")):
+        from toolchain.training.stage import train_model
+
+        train_model(Dataset.load(run.stage("data")), recipe, out)
+
+
+def show_train(run: Run) -> None:
+    """Accuracy of the best epoch and what was done."""
+    model = TrainedModel.load(run.stage("train"))
+    _show_epoch(model.history[model.best], f"{model.parameters:,} weights")
+    for note in model.notes:
+        say(f"  {note}")
+
+
+def _show_epoch(record: EpochRecord, extra: str) -> None:
+    columns = ("phase", "epoch", "train", "validation", "")
+    row = (
+        record.phase,
+        str(record.epoch),
+        f"{record.accuracy:.2%}",
+        f"{record.validation_accuracy:.2%}",
+        extra,
+    )
+    table("best epoch", columns, [row])
+
+
+def quantize(recipe: Recipe, run: Run, out: Path) -> None:
+    """Calibrate and train with simulated quantization."""
+    with native_log(run.log("quantize")):
+        from toolchain.quantization.stage import quantize_model
+
+        quantize_model(load_trained(run), Dataset.load(run.stage("data")), recipe, out)
+
+
+def show_quantize(run: Run) -> None:
+    """Accuracy of the calibrated start and of the best epoch."""
+    model = QuantizedModel.load(run.stage("quantize"))
+    best = model.history[model.best]
+    _show_epoch(best, f"calibrated start {model.history[0].validation_accuracy:.2%}")
+    for note in model.notes:
+        say(f"  {note}")
+
+
+def export(recipe: Recipe, run: Run, out: Path) -> None:
+    """Write the files that run elsewhere."""
+    with native_log(run.log("export")):
+        from toolchain.export.stage import export_models
+
+        manifest = run.manifest("data")
+        lineage = {"data_sha256": manifest.digest() if manifest else ""}
+        export_models(load_trained(run), load_quantized(recipe, run), recipe, lineage, out)
+
+
+def load_trained(run: Run) -> TrainedModel:
+    """The trained model after its weights' hash was compared."""
+    run.require("train", "weights.safetensors")
+    return TrainedModel.load(run.stage("train"))
+
+
+def load_quantized(recipe: Recipe, run: Run) -> QuantizedModel | None:
+    """The quantized model after its weights' hash was compared; None when none is asked for."""
+    if not any(precision.startswith("int8") for precision in recipe.export.precisions):
+        return None
+    run.require("quantize", "weights.safetensors")
+    return QuantizedModel.load(run.stage("quantize"))
+
+
+def load_exported(run: Run) -> list[ExportedModel]:
+    """Every exported file with its contract, after its hash was compared."""
+    return [
+        ExportedModel(run.require("export", name), entry.sha256, entry.contract)
+        for name, entry in read_contract_file(run.stage("export")).items()
+    ]
+
+
+def show_export(run: Run) -> None:
+    """Files, sizes and types."""
+    rows = [
+        (
+            model.path.name,
+            f"{model.path.stat().st_size / 2**20:.2f}",
+            model.contract.input.dtype,
+            model.contract.output.dtype,
+        )
+        for model in load_exported(run)
+    ]
+    table("exported", ("file", "MiB", "input", "output"), rows)
+    say(f"  in {run.stage('export')}")
+
+
+def verify(recipe: Recipe, run: Run, out: Path) -> None:
+    """Compare every exported file with the Keras model it came from, on the test split.
+
+    Raises:
+      GateError: a gate was missed; nothing is published.
+    """
+    from toolchain.verification.parity import verify as compare
+
+    dataset = Dataset.load(run.stage("data"))
+    rows = dataset.indices("test")[: recipe.verify.images or None]
+    with native_log(run.log("verify")):
+        from toolchain.export.reference import reference_probabilities
+
+        trained, quantized = load_trained(run), load_quantized(recipe, run)
+        references = reference_probabilities(trained, quantized, dataset, rows, recipe)
+    result = compare(
+        load_exported(run),
+        references,
+        dataset.pixels()[rows],
+        dataset.label_array()[rows],
+        dataset.classes,
+        recipe.verify,
+    )
+    _table_of(result)
+    if not result.passed:
+        missed = [f"{file.file}: {text}" for file in result.files for text in file.failures]
+        raise GateError(
+            "; ".join(missed),
+            str(run.stage("export")),
+            "train longer or calibrate on more photos; gates are in the recipe's [verify]",
+        )
+    save_value(result, out / "verification.json")
+
+
+def show_verify(run: Run) -> None:
+    """Says that all gates hold; the table was printed while verifying."""
+    result = load_verification(run.stage("verify") / "verification.json")
+    say(f"  verified: {len(result.files)} files hold every gate")
+
+
+def _table_of(result: Verification) -> None:
+    rows = [
+        (
+            file.file,
+            f"{file.images:,}",
+            f"{100 * file.accuracy.value:.2f}",
+            f"{100 * file.accuracy.low:.1f} to {100 * file.accuracy.high:.1f}",
+            f"{100 * file.reference_accuracy:.2f}",
+            f"{100 * file.agreement:.2f}",
+            f"{file.max_difference:.1e}",
+            "missed" if file.failures else "ok",
+        )
+        for file in result.files
+    ]
+    columns = ("file", "photos", "top-1 %", "95 %", "Keras %", "agree %", "difference", "gates")
+    table("verification on the test split", columns, rows)
+
+
+def benchmark(recipe: Recipe, run: Run, out: Path) -> None:
+    """Time every exported file."""
+    from toolchain.benchmark.harness import benchmark as measure
+
+    verification = load_verification(run.stage("verify") / "verification.json")
+    accuracies = {file.file: file.accuracy.value for file in verification.files}
+    command = f"toolchain benchmark --recipe {recipe.name}"
+    result = measure(load_exported(run), recipe.benchmark, accuracies, command)
+    save_value(result, out / "benchmark.json")
+
+
+def show_benchmark(run: Run) -> None:
+    """Latency, throughput, memory, size and accuracy of every file."""
+    result = load_benchmark(run.stage("benchmark") / "benchmark.json")
+    rows = [
+        (
+            row.file,
+            row.provider,
+            str(row.threads),
+            *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),
+            f"{row.throughput:.0f}",
+            f"{row.load_ms:.0f}",
+            f"{row.peak_mib:.0f}",
+            f"{row.bytes / 2**20:.2f}",
+            "" if row.accuracy is None else f"{100 * row.accuracy:.2f}",
+        )
+        for row in result.measurements
+        if not row.failure
+    ]
+    columns = ("file", "on", "threads", "p50 ms", "p90", "p99", "1/s", "load ms", "MiB peak")
+    table("benchmark", (*columns, "MiB", "top-1 %"), rows)
+    for row in result.measurements:
+        if row.failure:
+            say(f"  {row.file}: {row.failure}")
+
+
+def report(recipe: Recipe, run: Run, out: Path) -> None:
+    """Write report.html, report.md and report.json."""
+    from toolchain.report import make_report, write_report
+
+    exported = load_exported(run)
+    lineage = dict(exported[0].contract.lineage)
+    lineage |= {model.path.name: model.sha256 for model in exported}
+    result = make_report(
+        recipe,
+        Dataset.load(run.stage("data")),
+        TrainedModel.load(run.stage("train")),
+        load_quantized(recipe, run),
+        load_verification(run.stage("verify") / "verification.json"),
+        load_benchmark(run.stage("benchmark") / "benchmark.json"),
+        lineage,
+    )
+    write_report(result, out)
+
+
+def show_report(run: Run) -> None:
+    """Where to look."""
+    say(f"  open {run.stage('report') / 'report.html'}")

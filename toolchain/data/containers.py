@@ -1,0 +1,236 @@
+"""Where image files lie: a folder, or an archive that is read without being unpacked.
+
+An archive is foreign: links, devices, absolute paths and `..` are refused, and count, size and
+expansion are bounded. Archives are read front to back, since .tar.gz and .tar.xz cannot seek.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import zipfile
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, Protocol
+
+from toolchain.errors import DataError
+from toolchain.images.decode import MAX_BYTES
+
+MAX_FILES: Final = 5_000_000
+MAX_TOTAL_BYTES: Final = 1 << 40
+# DEFLATE cannot exceed about 1032:1, and photos do not shrink at all: a member that claims more
+# than this ratio is a bomb.
+MAX_RATIO: Final = 100
+_ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder inside a container; `name` uses forward slashes."""
+
+    name: str
+    bytes: int
+    is_folder: bool
+
+
+class Container(Protocol):
+    """Named files that can be listed, and read once in their own order."""
+
+    path: Path
+
+    def entries(self) -> list[Entry]:
+        """All files and folders, folders included when the container names them."""
+
+    def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+        """The wanted files' (name, bytes), in the container's order."""
+
+    def fingerprint(self) -> str:
+        """Changes when a file is added, removed or rewritten; cheap, content is not read."""
+
+
+def open_container(path: Path) -> Container:
+    """The folder or archive at `path`.
+
+    Raises:
+      DataError: nothing is there, or it is neither a folder nor a known archive.
+    """
+    if path.is_dir():
+        return FolderContainer(path)
+    if not path.is_file():
+        raise DataError(
+            "expected a folder or archive of photos, found none",
+            str(path),
+            "check data.path; relative paths are looked up here and in $TOOLCHAIN_DATA/datasets",
+        )
+    if path.name.lower().endswith(".zip"):
+        return ZipContainer(path)
+    if path.name.lower().endswith(_ARCHIVES):
+        return TarContainer(path)
+    raise DataError(
+        f"expected a folder or one of {', '.join(_ARCHIVES)}, received a file",
+        str(path),
+        "give the folder that holds the photos",
+    )
+
+
+class FolderContainer:
+    """A folder on disk; links inside it are not followed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def entries(self) -> list[Entry]:
+        """Files and folders, sorted by name, so that the order is the same on every machine."""
+        found: list[Entry] = []
+        for folder, folders, files in os.walk(self.path):
+            folders.sort()
+            for name in folders:
+                found.append(Entry(self._relative(folder, name), 0, True))
+            for name in sorted(files):
+                full = Path(folder, name)
+                size = 0 if full.is_symlink() else full.stat().st_size
+                if not full.is_symlink() and full.is_file():
+                    found.append(Entry(self._relative(folder, name), size, False))
+        return found
+
+    def _relative(self, folder: str, name: str) -> str:
+        return Path(folder, name).relative_to(self.path).as_posix()
+
+    def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+        """See `Container.read`."""
+        for name in sorted(wanted):
+            with (self.path / name).open("rb") as file:
+                yield name, file.read(MAX_BYTES + 1)
+
+    def fingerprint(self) -> str:
+        """Hash of every name, size and time of change."""
+        digest = hashlib.sha256()
+        for entry in self.entries():
+            if not entry.is_folder:
+                stamp = (self.path / entry.name).stat().st_mtime_ns
+                digest.update(f"{entry.name}\0{entry.bytes}\0{stamp}\n".encode(errors="replace"))
+        return digest.hexdigest()
+
+
+def _archive_fingerprint(path: Path) -> str:
+    status = path.stat()
+    text = f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}"
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+class TarContainer:
+    """A tar archive, compressed or not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+        bound = _Bound(self.path)
+        try:
+            with tarfile.open(self.path, "r|*") as archive:
+                for member in archive:
+                    if not (member.isreg() or member.isdir()):
+                        raise _refused(self.path, member.name, "is a link or a device")
+                    bound.admit(member.name, member.size)
+                    yield archive, member
+        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            raise _damaged(self.path, error) from error
+
+    def entries(self) -> list[Entry]:
+        """See `Container.entries`."""
+        return [
+            Entry(member.name.strip("/"), member.size, member.isdir())
+            for _, member in self._members()
+        ]
+
+    def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+        """See `Container.read`."""
+        for archive, member in self._members():
+            if member.name in wanted and member.isreg():
+                file = archive.extractfile(member)
+                yield member.name, b"" if file is None else file.read(MAX_BYTES + 1)
+
+    def fingerprint(self) -> str:
+        """See `Container.fingerprint`."""
+        return _archive_fingerprint(self.path)
+
+
+class ZipContainer:
+    """A zip archive."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _members(self) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
+        bound = _Bound(self.path)
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for member in archive.infolist():
+                    if (member.external_attr >> 28) == 0xA:
+                        raise _refused(self.path, member.filename, "is a link")
+                    if member.file_size > MAX_RATIO * max(member.compress_size, 1024):
+                        raise _refused(self.path, member.filename, "expands too much")
+                    bound.admit(member.filename, member.file_size)
+                    yield archive, member
+        except (
+            zipfile.BadZipFile,
+            EOFError,
+            OSError,
+            ValueError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            raise _damaged(self.path, error) from error
+
+    def entries(self) -> list[Entry]:
+        """See `Container.entries`."""
+        return [
+            Entry(member.filename.strip("/"), member.file_size, member.is_dir())
+            for _, member in self._members()
+        ]
+
+    def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+        """See `Container.read`."""
+        for archive, member in self._members():
+            if member.filename in wanted:
+                with archive.open(member) as file:
+                    yield member.filename, file.read(MAX_BYTES + 1)
+
+    def fingerprint(self) -> str:
+        """See `Container.fingerprint`."""
+        return _archive_fingerprint(self.path)
+
+
+class _Bound:
+    """Counts what an archive claims and refuses it when it is too much or leads outside."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.total = 0
+
+    def admit(self, name: str, size: int) -> None:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or "\0" in name or ":" in name[:2]:
+            raise _refused(self.path, name, "leads outside the archive")
+        self.count += 1
+        self.total += size
+        if self.count > MAX_FILES or self.total > MAX_TOTAL_BYTES:
+            raise DataError(
+                f"the archive has more than {MAX_FILES:,} files or {MAX_TOTAL_BYTES:,} bytes",
+                str(self.path),
+            )
+
+
+def _refused(path: Path, member: str, why: str) -> DataError:
+    return DataError(
+        f"the archive member {member[:120]!r} {why}",
+        str(path),
+        "pack the photos again as plain files",
+    )
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"the archive cannot be read: {error}", str(path), "download or pack it again")

@@ -1,0 +1,98 @@
+"""Which image goes into which split, drawn from its pixels and a seed; equal pixels stay together.
+
+By "content" an image's split depends on nothing else: adding images moves none of the others, and
+every class is cut at the same thresholds of a uniform hash, so its shares hold in expectation.
+By "rank" the images of a class are ordered by the same hash and cut at exact shares; adding
+images then moves a few that lie near a cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from toolchain.errors import DataError
+from toolchain.recipe.sections import DataSection
+from toolchain.values import SPLITS, Split
+
+
+def position(sha256: str, seed: int) -> float:
+    """A number in [0, 1) that depends on the image's pixels and the seed alone."""
+    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def assign(
+    sha256: Sequence[str],
+    labels: Sequence[int],
+    given: Sequence[Split | None],
+    section: DataSection,
+) -> list[Split]:
+    """One split an image; a given split is kept.
+
+    Where the layout gives test but no validation images, `validation` is a share of its train
+    images, and the other way round.
+
+    Args:
+      sha256: hash of each image's pixels.
+      labels: each image's class.
+      given: the split its layout gives, or None.
+      section: says the shares, the seed and the method.
+    """
+    present = {split for split in given if split is not None}
+    test = 0.0 if "test" in present else section.test
+    validation = 0.0 if "validation" in present else section.validation
+    positions = [position(sha, section.seed) for sha in sha256]
+    free = [index for index, split in enumerate(given) if split in (None, "train")]
+    if section.split == "rank":
+        positions = _ranked(positions, labels, free)
+    drawn: list[Split] = [split or "train" for split in given]
+    for index in free:
+        where = positions[index]
+        drawn[index] = "test" if where < test else "train"
+        if test <= where < test + validation:
+            drawn[index] = "validation"
+    return drawn
+
+
+def _ranked(positions: list[float], labels: Sequence[int], free: Sequence[int]) -> list[float]:
+    """Each position replaced by its rank among the distinct positions of its class, in [0, 1)."""
+    of_class: dict[int, set[float]] = {}
+    for index in free:
+        of_class.setdefault(labels[index], set()).add(positions[index])
+    share: dict[tuple[int, float], float] = {}
+    for label, distinct in of_class.items():
+        for rank, value in enumerate(sorted(distinct)):
+            share[label, value] = (rank + 0.5) / len(distinct)
+    ranked = list(positions)
+    for index in free:
+        ranked[index] = share[labels[index], positions[index]]
+    return ranked
+
+
+def check(
+    splits: Sequence[str], labels: Sequence[int], classes: Sequence[str], where: str
+) -> list[str]:
+    """Refuse a split that cannot be trained on; returns notes on one that is merely thin.
+
+    Raises:
+      DataError: a class without train images, or no validation or test images at all.
+    """
+    present = set(zip(splits, labels, strict=True))
+    notes = []
+    for label, name in enumerate(classes):
+        missing = [split for split in SPLITS if (split, label) not in present]
+        if "train" in missing:
+            raise DataError(
+                f"class {name!r} has no training photos", where, "add photos or change data.seed"
+            )
+        if missing:
+            notes.append(f"class {name!r} has no photos in {' and '.join(missing)}")
+    for split in SPLITS:
+        if split not in set(splits):
+            raise DataError(
+                f"no photos fell into the {split} split",
+                where,
+                f"add photos, or raise data.{split} or change data.seed",
+            )
+    return notes

@@ -1,0 +1,292 @@
+"""Graph -> ONNX, float or integer, written operation by operation.
+
+The integer file is in QDQ form: uint8 activations, int8 kernels (a scale a channel for
+convolutions), int32 biases, rounding exactly where quantization-aware training rounds. Measured
+on x86-64, this is the form onnxruntime runs fastest (U8S8), see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from toolchain import __version__
+from toolchain.quantization.graph import (
+    IMAGE,
+    SAME_RANGE,
+    WITH_WEIGHTS,
+    Affine,
+    Graph,
+    Node,
+    weight_scales,
+)
+
+OUTPUT: Final = "probabilities"
+# The oldest IR version that carries an operator set, so that older runtimes still load the file
+# (ONNX docs/Versioning.md).
+_IR_OF_OPSET: Final = ((17, 8), (18, 8), (20, 9), (21, 10))
+
+
+def to_onnx(
+    graph: Graph, ranges: dict[str, Affine] | None, opset: int, metadata: dict[str, str]
+) -> bytes:
+    """The graph as an ONNX file.
+
+    Input "image": float32 [N, size, size, 3], normalised. Output "probabilities": float32
+    [N, classes].
+
+    Args:
+      graph: folded network.
+      ranges: one a name of `range_points`; None writes a float file.
+      opset: version of the standard operator set.
+      metadata: goes into metadata_props.
+    """
+    writer = _Writer(graph, ranges)
+    writer.write()
+    size, classes = graph.size, writer.classes
+    drawn = helper.make_graph(
+        writer.nodes,
+        "classifier",
+        [helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, ["N", size, size, 3])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])],
+        writer.initializers,
+    )
+    ir_version = next(ir for last, ir in _IR_OF_OPSET if opset <= last)
+    model = helper.make_model(
+        drawn,
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=ir_version,
+        producer_name="toolchain",
+        producer_version=__version__,
+    )
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+class _Writer:
+    """Collects the nodes and initializers of one file.
+
+    `real` holds, for each output, the name of its float tensor; `stored` that of its uint8 tensor
+    in an integer file. `shapes` holds [height, width, channels], or [features] after pooling.
+    """
+
+    def __init__(self, graph: Graph, ranges: dict[str, Affine] | None) -> None:
+        self.graph = graph
+        self.ranges = dict(ranges or {})
+        self.is_int8 = ranges is not None
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self.real: dict[str, str] = {}
+        self.stored: dict[str, str] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {IMAGE: (graph.size, graph.size, 3)}
+        self.classes = 0
+
+    def write(self) -> None:
+        first = f"{IMAGE}_nchw"
+        self._add("Transpose", [IMAGE], first, perm=[0, 3, 1, 2])
+        self._publish(IMAGE, first)
+        for node in self.graph.nodes:
+            self._write_node(node)
+        last = self.graph.nodes[-1].name
+        self.classes = self.shapes[last][-1]
+        self._add("Softmax", [self.real[last]], OUTPUT, axis=-1)
+
+    def _write_node(self, node: Node) -> None:
+        if node.op in WITH_WEIGHTS:
+            self._linear(node)
+        elif node.op in ("relu", "relu6"):
+            self._activation(node)
+        elif node.op in SAME_RANGE:
+            self._same_range(node)
+        elif node.op == "add":
+            self.shapes[node.name] = self.shapes[node.inputs[0]]
+            self._add("Add", [self.real[name] for name in node.inputs], node.name)
+            self._publish(node.name, node.name)
+        else:
+            self.shapes[node.name] = self.shapes[node.inputs[0]][-1:]
+            pooled = f"{node.name}_pooled"
+            self._add("GlobalAveragePool", [self.real[node.inputs[0]]], pooled)
+            self._publish(node.name, pooled, flatten=True)
+
+    def _publish(self, name: str, tensor: str, flatten: bool = False) -> None:
+        """Make a node's result known; where it has 8 bits of its own, round it."""
+        point = self.ranges.get(name)
+        if point is None:
+            self.real[name] = self._flattened(tensor, name) if flatten else tensor
+            return
+        scale, zero = self._point(name, point)
+        stored = f"{name}_u8" + ("_pooled" if flatten else "")
+        self._add("QuantizeLinear", [tensor, scale, zero], stored)
+        self.stored[name] = self._flattened(stored, f"{name}_u8") if flatten else stored
+        self._dequantize(name)
+
+    def _flattened(self, tensor: str, name: str) -> str:
+        self._add("Flatten", [tensor], f"{name}_flat", axis=1)
+        return f"{name}_flat"
+
+    def _dequantize(self, name: str) -> None:
+        scale, zero = self._point(name, self.ranges[name])
+        self._add("DequantizeLinear", [self.stored[name], scale, zero], f"{name}_real")
+        self.real[name] = f"{name}_real"
+
+    def _point(self, name: str, point: Affine) -> tuple[str, str]:
+        scale = self._constant(f"{name}_scale", np.array(point.scale, np.float32))
+        return scale, self._constant(f"{name}_zero", np.array(point.zero_point, np.uint8))
+
+    def _linear(self, node: Node) -> None:
+        kernel = self.graph.arrays[f"{node.name}/kernel"]
+        bias = self.graph.arrays[f"{node.name}/bias"]
+        scales = weight_scales(kernel, node.op)
+        weights = self._arranged(node, kernel)
+        inputs = [self.real[node.inputs[0]], *self._weights(node, weights, bias, scales)]
+        self.shapes[node.name] = self._linear_shape(node, kernel)
+        if node.op == "dense":
+            self._add("Gemm", inputs, node.name, transB=1)
+        else:
+            self._add("Conv", inputs, node.name, **self._window(node, kernel))
+        self._publish(node.name, node.name)
+
+    def _arranged(self, node: Node, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """TensorFlow's kernel in ONNX's order, output channels first."""
+        if node.op == "conv":
+            return kernel.transpose(3, 2, 0, 1)
+        if node.op == "depthwise":
+            return kernel.transpose(2, 3, 0, 1)
+        shape = self.shapes[node.inputs[0]]
+        if len(shape) == 3:
+            # After flatten: Keras counts height, width, channel, ONNX channel, height, width.
+            kernel = kernel.reshape(*shape, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
+        return kernel.T
+
+    def _weights(
+        self,
+        node: Node,
+        weights: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        scales: NDArray[np.float32],
+    ) -> list[str]:
+        if not self.is_int8:
+            return [
+                self._constant(f"{node.name}_weight", weights),
+                self._constant(f"{node.name}_bias", bias),
+            ]
+        column = scales.reshape(-1, *[1] * (weights.ndim - 1))
+        rounded = np.clip(np.round(weights / column), -127, 127).astype(np.int8)
+        bias_scales = self._input_scale(node) * scales
+        limit = 2**31 - 1
+        whole = np.clip(np.round(bias.astype(np.float64) / bias_scales), -limit, limit)
+        if node.op == "dense":
+            # One scale for all channels, see quantization.qat.SymmetricKernel.
+            scales, bias_scales = scales[0], bias_scales[0]
+        axis = {} if node.op == "dense" else {"axis": 0}
+        return [
+            self._constant_dequantized(f"{node.name}_weight", rounded, scales, axis),
+            self._constant_dequantized(
+                f"{node.name}_bias", whole.astype(np.int32), bias_scales, axis
+            ),
+        ]
+
+    def _input_scale(self, node: Node) -> np.float32:
+        """Scale of what the node reads; a flatten or max has the range of its own input."""
+        return np.float32(self.ranges[node.inputs[0]].scale)
+
+    def _constant_dequantized(
+        self, name: str, stored: NDArray[Any], scales: Any, axis: dict[str, int]
+    ) -> str:
+        scales = np.asarray(scales, np.float32)
+        inputs = [self._constant(f"{name}_q", stored), self._constant(f"{name}_scale", scales)]
+        zeros = np.zeros(scales.shape, stored.dtype)
+        inputs.append(self._constant(f"{name}_zero", zeros))
+        self._add("DequantizeLinear", inputs, name, **axis)
+        return name
+
+    def _linear_shape(self, node: Node, kernel: NDArray[np.float32]) -> tuple[int, ...]:
+        if node.op == "dense":
+            return (kernel.shape[1],)
+        channels = kernel.shape[2] if node.op == "depthwise" else kernel.shape[3]
+        height, width, _ = self.shapes[node.inputs[0]]
+        return (
+            _out_size(height, kernel.shape[0], node),
+            _out_size(width, kernel.shape[1], node),
+            channels,
+        )
+
+    def _window(self, node: Node, kernel: NDArray[np.float32]) -> dict[str, Any]:
+        height, width, channels = self.shapes[node.inputs[0]]
+        top, bottom = _pads(height, kernel.shape[0], node)
+        left, right = _pads(width, kernel.shape[1], node)
+        return {
+            "kernel_shape": list(kernel.shape[:2]),
+            "strides": [node.stride, node.stride],
+            "pads": [top, left, bottom, right],
+            "group": channels if node.op == "depthwise" else 1,
+        }
+
+    def _activation(self, node: Node) -> None:
+        name, source = node.name, node.inputs[0]
+        self.shapes[name] = self.shapes[source]
+        point = self.ranges.get(name)
+        if point is not None and point.zero_point == 0:
+            # Rounding to uint8 from 0 on cuts below 0, and above the range's end: that is the
+            # activation, so none is written and the convolution stays one integer operation.
+            self._publish(name, self.real[source])
+            return
+        if node.op == "relu":
+            self._add("Relu", [self.real[source]], name)
+        else:
+            low = self._constant("zero", np.array(0, np.float32))
+            high = self._constant("six", np.array(6, np.float32))
+            self._add("Clip", [self.real[source], low, high], name)
+        self._publish(name, name)
+
+    def _same_range(self, node: Node) -> None:
+        """max_pool, max and flatten work on the stored bytes, nothing is rounded."""
+        source = node.inputs[0]
+        shape = self.shapes[source]
+        tensor = self.stored[source] if self.is_int8 else self.real[source]
+        output = f"{node.name}_u8" if self.is_int8 else node.name
+        if node.op == "max_pool":
+            window = {"kernel_shape": [node.stride] * 2, "strides": [node.stride] * 2}
+            self._add("MaxPool", [tensor], output, **window)
+            self.shapes[node.name] = (*(side // node.stride for side in shape[:2]), shape[2])
+        elif node.op == "max":
+            self._add("MaxPool", [tensor], f"{output}_pooled", kernel_shape=list(shape[:2]))
+            self._add("Flatten", [f"{output}_pooled"], output, axis=1)
+            self.shapes[node.name] = shape[-1:]
+        else:
+            self._add("Flatten", [tensor], output, axis=1)
+            self.shapes[node.name] = shape
+        if self.is_int8:
+            self.stored[node.name] = output
+            self.ranges[node.name] = self.ranges[source]
+            self._dequantize(node.name)
+        else:
+            self.real[node.name] = output
+
+    def _add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+
+    def _constant(self, name: str, value: NDArray[Any]) -> str:
+        if all(tensor.name != name for tensor in self.initializers):
+            # asarray keeps a scalar a scalar; ascontiguousarray would make it a vector of one.
+            self.initializers.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
+        return name
+
+
+def _out_size(size: int, window: int, node: Node) -> int:
+    if node.padding == "same":
+        return -(-size // node.stride)
+    return (size - window) // node.stride + 1
+
+
+def _pads(size: int, window: int, node: Node) -> tuple[int, int]:
+    """What TensorFlow's "same" adds before and after (tf.nn documentation, "padding")."""
+    if node.padding != "same":
+        return 0, 0
+    total = max((_out_size(size, window, node) - 1) * node.stride + window - size, 0)
+    return total // 2, total - total // 2

@@ -1,0 +1,48 @@
+"""The Keras models that the exported files came from, asked on the same photos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tf_keras
+from numpy.typing import NDArray
+
+from toolchain.quantization.qat import qat_model
+from toolchain.quantization.stage import quantized_graph, restore
+from toolchain.recipe import Recipe
+from toolchain.training.batches import Examples
+from toolchain.training.device import configure
+from toolchain.training.fit import predict_logits
+from toolchain.training.stage import preparation
+from toolchain.values import Dataset, QuantizedModel, TrainedModel
+
+
+def reference_probabilities(
+    trained: TrainedModel,
+    quantized: QuantizedModel | None,
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+) -> dict[str, NDArray[np.float32]]:
+    """Probabilities by precision: "fp32" of the float network, "int8-qat" of the QAT graph.
+
+    Each is float32 [len(rows), classes]; `rows` are positions in the dataset.
+    """
+    configure(recipe)
+    tf_keras.mixed_precision.set_global_policy("float32")
+    examples = Examples(dataset.pixels(), dataset.label_array(), rows)
+    prepare = preparation(recipe)
+    models: dict[str, Any] = {"fp32": restore(trained, recipe)}
+    if quantized is not None:
+        models["int8-qat"] = qat_model(*quantized_graph(trained, quantized, recipe))
+    return {
+        name: _softmax(predict_logits(model, examples, prepare, f"Keras {name} on the test split"))
+        for name, model in models.items()
+    }
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities

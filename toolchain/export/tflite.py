@@ -1,0 +1,46 @@
+"""Graph -> TFLite, float or integer, through TensorFlow's converter; then finished by `finish`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from toolchain.export.flatbuffer import finish
+from toolchain.quantization.fold import to_keras
+from toolchain.quantization.graph import IMAGE, Affine, Graph
+from toolchain.quantization.qat import qat_model
+
+OUTPUT = "probabilities"
+
+
+def convert(graph: Graph, ranges: dict[str, Affine] | None, io: str) -> bytes:
+    """The graph as a TFLite file with one signature, batch 1 (a runtime may resize it).
+
+    Input "image": [1, size, size, 3], float32 normalised, or uint8 raw RGB. Output
+    "probabilities": [1, classes], float32 or uint8.
+
+    Args:
+      graph: folded network.
+      ranges: one a name of `range_points`; None writes a float file.
+      io: "float32" or "uint8" for an integer file; a float file is always float32.
+    """
+    model = to_keras(graph) if ranges is None else qat_model(graph, ranges)
+    converter = _converter(model, graph.size)
+    if ranges is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if io == "uint8":
+            converter.inference_input_type = tf.uint8
+            converter.inference_output_type = tf.uint8
+    return finish(converter.convert())
+
+
+def _converter(model: tf_keras.Model, size: int) -> Any:
+    def classify(image: Any) -> dict[str, Any]:
+        return {OUTPUT: tf.nn.softmax(model(image, training=False))}
+
+    # Batch 1, because web runtimes refuse a dynamic batch; others resize the input.
+    spec = tf.TensorSpec([1, size, size, 3], tf.float32, name=IMAGE)
+    function = tf.function(classify, autograph=False).get_concrete_function(spec)
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], model)

@@ -1,0 +1,142 @@
+"""Keras network -> Graph: BatchNormalization folded, Dropout gone; and Graph -> Keras again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tf_keras
+from tf_keras import layers
+
+from toolchain.errors import ModelError
+from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Graph, Node, Op
+from toolchain.training.weights import Arrays
+
+
+def fold(network: tf_keras.Model) -> Graph:
+    """Describe a flat network and fold every BatchNormalization into the convolution before it.
+
+    kernel' = kernel * gamma / sqrt(variance + epsilon), bias' = beta + (bias - mean) * the same
+    factor (arXiv 1712.05877, equation 14), computed in float64.
+
+    Raises:
+      ModelError: a layer that the exporters do not know.
+    """
+    alias = {network.layers[0].name: IMAGE}
+    nodes: list[Node] = []
+    arrays: Arrays = {}
+    for layer in network.layers[1:]:
+        inputs = tuple(alias[name] for name in _input_names(layer))
+        if isinstance(layer, layers.BatchNormalization):
+            _fold_into(arrays, inputs[0], layer)
+            alias[layer.name] = inputs[0]
+        elif isinstance(layer, layers.Dropout):
+            alias[layer.name] = inputs[0]
+        else:
+            nodes.append(_node(layer, inputs))
+            alias[layer.name] = layer.name
+            if nodes[-1].op in WITH_WEIGHTS:
+                _take_weights(arrays, layer)
+    return Graph(int(network.input.shape[1]), tuple(nodes), arrays)
+
+
+def _input_names(layer: Any) -> list[str]:
+    tensors = layer.input if isinstance(layer.input, list) else [layer.input]
+    return [tensor._keras_history.layer.name for tensor in tensors]
+
+
+def _node(layer: Any, inputs: tuple[str, ...]) -> Node:
+    op = _op(layer)
+    if op in ("conv", "depthwise"):
+        return Node(layer.name, op, inputs, layer.strides[0], layer.padding)
+    if op == "max_pool":
+        return Node(layer.name, op, inputs, layer.strides[0], layer.padding)
+    return Node(layer.name, op, inputs)
+
+
+def _op(layer: Any) -> Op:
+    if isinstance(layer, layers.ReLU):
+        return "relu" if layer.max_value is None else "relu6"
+    for kind, op in _OPS:
+        if isinstance(layer, kind):
+            return op
+    raise ModelError(f"no exporter for a layer of type {type(layer).__name__}", layer.name)
+
+
+_OPS: tuple[tuple[Any, Op], ...] = (
+    (layers.DepthwiseConv2D, "depthwise"),
+    (layers.Conv2D, "conv"),
+    (layers.Dense, "dense"),
+    (layers.Add, "add"),
+    (layers.MaxPooling2D, "max_pool"),
+    (layers.GlobalAveragePooling2D, "mean"),
+    (layers.GlobalMaxPooling2D, "max"),
+    (layers.Flatten, "flatten"),
+)
+
+
+def _take_weights(arrays: Arrays, layer: Any) -> None:
+    kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
+    arrays[f"{layer.name}/kernel"] = kernel.numpy().astype(np.float32)
+    if layer.use_bias:
+        bias = layer.bias.numpy().astype(np.float32)
+    else:
+        channels = kernel.shape[2] if hasattr(layer, "depthwise_kernel") else kernel.shape[-1]
+        bias = np.zeros(channels, np.float32)
+    arrays[f"{layer.name}/bias"] = bias
+
+
+def _fold_into(arrays: Arrays, name: str, norm: Any) -> None:
+    gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in norm.get_weights())
+    factor = gamma / np.sqrt(variance + norm.epsilon)
+    kernel = arrays[f"{name}/kernel"].astype(np.float64)
+    # A depthwise kernel is [h, w, channels, 1], all others end in the output channels.
+    is_depthwise = kernel.ndim == 4 and kernel.shape[3] == 1 and kernel.shape[2] == len(factor)
+    kernel *= factor[:, None] if is_depthwise else factor
+    bias = beta + (arrays[f"{name}/bias"].astype(np.float64) - mean) * factor
+    arrays[f"{name}/kernel"] = kernel.astype(np.float32)
+    arrays[f"{name}/bias"] = bias.astype(np.float32)
+
+
+def to_keras(graph: Graph) -> tf_keras.Model:
+    """A flat Keras model of the graph: float32 [batch, size, size, 3] -> logits."""
+    image = layers.Input((graph.size, graph.size, 3), name=IMAGE)
+    # A layer of its own that quantization can put the input's 8 bits on.
+    tensors = {IMAGE: layers.Activation("linear", name=f"{IMAGE}_quantized")(image)}
+    for node in graph.nodes:
+        inputs = [tensors[name] for name in node.inputs]
+        layer = _layer(node, graph)
+        tensors[node.name] = layer(inputs if node.op == "add" else inputs[0])
+    model = tf_keras.Model(image, tensors[graph.nodes[-1].name], name="folded")
+    for node in graph.nodes:
+        if node.op in WITH_WEIGHTS:
+            kernel, bias = graph.arrays[f"{node.name}/kernel"], graph.arrays[f"{node.name}/bias"]
+            model.get_layer(node.name).set_weights([kernel, bias])
+    return model
+
+
+def _layer(node: Node, graph: Graph) -> Any:
+    if node.op in WITH_WEIGHTS:
+        return _linear_layer(node, graph.arrays[f"{node.name}/kernel"].shape)
+    plain = {
+        "relu": lambda: layers.ReLU(name=node.name),
+        "relu6": lambda: layers.ReLU(6.0, name=node.name),
+        "add": lambda: layers.Add(name=node.name),
+        "mean": lambda: layers.GlobalAveragePooling2D(name=node.name),
+        "max": lambda: layers.GlobalMaxPooling2D(name=node.name),
+        "flatten": lambda: layers.Flatten(name=node.name),
+        "max_pool": lambda: layers.MaxPooling2D(node.stride, padding=node.padding, name=node.name),
+    }
+    return plain[node.op]()
+
+
+def _linear_layer(node: Node, shape: tuple[int, ...]) -> Any:
+    if node.op == "dense":
+        return layers.Dense(shape[1], name=node.name)
+    if node.op == "depthwise":
+        return layers.DepthwiseConv2D(
+            shape[:2], strides=node.stride, padding=node.padding, name=node.name
+        )
+    return layers.Conv2D(
+        shape[3], shape[:2], strides=node.stride, padding=node.padding, name=node.name
+    )

@@ -1,0 +1,210 @@
+"""Simulated 8-bit arithmetic on the folded graph, with tensorflow-model-optimization's wrappers.
+
+tfmot's own scheme starts every activation range at +-6 and moves it with decay 0.999, which
+wrecks a short fine-tune, and quantizes depthwise kernels per tensor. Here ranges come from
+calibration and stay, and every convolution is quantized per channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize_layout_transform,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_registry,
+)
+
+from toolchain.quantization.fold import to_keras
+from toolchain.quantization.graph import (
+    IMAGE,
+    MIN_MAGNITUDE,
+    Affine,
+    Graph,
+)
+from toolchain.training.weights import Arrays
+
+_keras: Any = tfmot.quantization.keras
+_Quantizer: Any = _keras.quantizers.Quantizer
+_QuantizeConfig: Any = _keras.QuantizeConfig
+_QuantizeScheme: Any = _keras.QuantizeScheme
+# The attribute that holds the kernel of a Keras layer, by the graph's name of the operation.
+_ATTRIBUTES = {"conv": "kernel", "dense": "kernel", "depthwise": "depthwise_kernel"}
+
+
+class FixedRange(_Quantizer):
+    """8 bits over a calibrated range; gradients pass inside it."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low = low
+        self.high = high
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        """No variables: the range is fixed."""
+        return {}
+
+    def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
+        """Round to one of 256 values."""
+        return tf.quantization.fake_quant_with_min_max_args(
+            inputs, min=self.low, max=self.high, num_bits=8
+        )
+
+    def get_config(self) -> dict[str, float]:
+        """For Keras' cloning."""
+        return {"low": self.low, "high": self.high}
+
+
+class SymmetricKernel(_Quantizer):
+    """Symmetric 8 bits in -127..127; the scale follows the kernel, gradients pass through.
+
+    One scale an output channel for convolutions. A depthwise kernel [h, w, c, 1] has its channels
+    on the third axis while the operation quantizes the last: it is reshaped to [h, w, 1, c] and
+    back, which the converter folds away. A dense kernel has one scale: the converter refuses the
+    transposition of a per-channel one.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        """No variables."""
+        return {}
+
+    def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
+        """Round to one of 255 values a scale."""
+        shape = inputs.shape
+        if self.kind == "depthwise":
+            inputs = tf.reshape(inputs, (shape[0], shape[1], 1, shape[2]))
+        axes = None if self.kind == "dense" else [0, 1, 2]
+        largest = tf.reduce_max(tf.abs(inputs), axis=axes)
+        largest = tf.stop_gradient(tf.maximum(largest, MIN_MAGNITUDE))
+        fake_quant = (
+            tf.quantization.fake_quant_with_min_max_vars
+            if self.kind == "dense"
+            else tf.quantization.fake_quant_with_min_max_vars_per_channel
+        )
+        rounded = fake_quant(inputs, -largest, largest, num_bits=8, narrow_range=True)
+        return tf.reshape(rounded, shape)
+
+    def get_config(self) -> dict[str, str]:
+        """For Keras' cloning."""
+        return {"kind": self.kind}
+
+
+class LayerQuantization(_QuantizeConfig):
+    """What is rounded in one layer: its kernel, if it has one, and its output, if asked.
+
+    The arguments are plain data because tfmot clones the model through their config.
+    """
+
+    def __init__(self, kind: str | None, low: float | None, high: float | None) -> None:
+        self.kind = kind
+        self.low = low
+        self.high = high
+
+    def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
+        """The kernel."""
+        if self.kind is None:
+            return []
+        return [(getattr(layer, _ATTRIBUTES[self.kind]), SymmetricKernel(self.kind))]
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+        """Let the layer compute with the rounded kernel."""
+        if self.kind is not None:
+            setattr(layer, _ATTRIBUTES[self.kind], quantize_weights[0])
+
+    def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
+        """None: activations are layers of their own."""
+        return []
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+        """Nothing to set."""
+
+    def get_output_quantizers(self, layer: Any) -> list[Any]:
+        """The output's range."""
+        if self.low is None or self.high is None:
+            return []
+        return [FixedRange(self.low, self.high)]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {"kind": self.kind, "low": self.low, "high": self.high}
+
+
+class _Scheme(_QuantizeScheme):
+    """Take the annotations as they are: no pattern rewriting, every layer was annotated."""
+
+    def get_layout_transformer(self) -> Any:
+        return _AsItIs()
+
+    def get_quantize_registry(self) -> Any:
+        return default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+
+
+class _AsItIs(quantize_layout_transform.QuantizeLayoutTransform):
+    def apply(self, model: Any, layer_quantize_map: Any) -> Any:
+        return model, layer_quantize_map
+
+
+def qat_model(graph: Graph, ranges: dict[str, Affine]) -> tf_keras.Model:
+    """The graph with rounding where the int8 files round: normalised image -> logits.
+
+    Args:
+      graph: the folded network.
+      ranges: one a name of `graph.range_points`.
+    """
+    annotated = tf_keras.models.clone_model(
+        to_keras(graph), clone_function=lambda layer: _annotate(layer, graph, ranges)
+    )
+    with _keras.quantize_scope({"LayerQuantization": LayerQuantization}):
+        model = _keras.quantize_apply(annotated, scheme=_Scheme())
+    set_arrays(model, graph.arrays)
+    return model
+
+
+def _annotate(layer: Any, graph: Graph, ranges: dict[str, Affine]) -> Any:
+    is_input = layer.name == f"{IMAGE}_quantized"
+    point = ranges.get(IMAGE if is_input else layer.name)
+    op = next((node.op for node in graph.nodes if node.name == layer.name), None)
+    kind = op if op in _ATTRIBUTES else None
+    copy = layer.__class__.from_config(layer.get_config())
+    if isinstance(layer, tf_keras.layers.InputLayer) or (kind is None and point is None):
+        return copy
+    low, high = (None, None) if point is None else (point.low, point.high)
+    return _keras.quantize_annotate_layer(copy, LayerQuantization(kind, low, high))
+
+
+def _wrapped(model: tf_keras.Model) -> dict[str, Any]:
+    found = {}
+    for layer in model.layers:
+        inner = getattr(layer, "layer", None)
+        if inner is not None and hasattr(inner, "bias"):
+            found[inner.name] = layer
+    return found
+
+
+def _variables(model: tf_keras.Model) -> dict[str, Any]:
+    named = {}
+    for name, layer in _wrapped(model).items():
+        for variable in layer.weights:
+            short = variable.name.rsplit("/", 1)[-1].split(":")[0]
+            if short in ("kernel", "depthwise_kernel"):
+                named[f"{name}/kernel"] = variable
+            elif short == "bias":
+                named[f"{name}/bias"] = variable
+    return named
+
+
+def set_arrays(model: tf_keras.Model, arrays: Arrays) -> None:
+    """Give a QAT model the unrounded weights `arrays`."""
+    for name, variable in _variables(model).items():
+        variable.assign(arrays[name])
+
+
+def get_arrays(model: tf_keras.Model) -> Arrays:
+    """The unrounded weights of a QAT model, under the graph's names."""
+    return {name: variable.numpy() for name, variable in _variables(model).items()}

@@ -1,0 +1,88 @@
+"""The quantization stage: fold, calibrate, train with rounding; never worse than its start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tf_keras
+
+from toolchain.images.preprocess import Preprocessing
+from toolchain.quantization.calibrate import calibrate, calibration_examples
+from toolchain.quantization.fold import fold
+from toolchain.quantization.graph import Affine, Graph, snap_biases
+from toolchain.quantization.qat import get_arrays, qat_model
+from toolchain.recipe import Recipe
+from toolchain.training.device import configure
+from toolchain.training.fit import Plan, fit
+from toolchain.training.network import build_network
+from toolchain.training.stage import WEIGHTS_FILE, pixel_examples, preparation
+from toolchain.training.weights import assign, read_safetensors, save_weights, variables
+from toolchain.values import Dataset, QuantizedModel, TrainedModel
+
+
+def quantize_model(
+    trained: TrainedModel, dataset: Dataset, recipe: Recipe, out: Path
+) -> QuantizedModel:
+    """Quantization-aware training of a trained model.
+
+    Calibration images come from the train split only. The calibrated start is measured first and
+    counts as an epoch, so training can only improve on it.
+
+    Returns:
+      The saved QuantizedModel; its folded weights are in `out`/weights.safetensors.
+    """
+    configure(recipe)
+    tf_keras.mixed_precision.set_global_policy("float32")
+    graph = fold(restore(trained, recipe))
+    preprocessing = Preprocessing.of(recipe.input.pixels, graph.size)
+    prepare = preparation(recipe)
+    train = pixel_examples(dataset, "train")
+    settings = recipe.quantize
+    sample = calibration_examples(train, settings.calibration_images, recipe.train.seed)
+    ranges = calibrate(graph, sample, prepare, preprocessing)
+    model = qat_model(graph, ranges)
+    plan = Plan(
+        phase="quantize",
+        epochs=settings.epochs,
+        batch_size=recipe.train.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=recipe.train.seed,
+        prepare=prepare,
+        label_smoothing=recipe.train.label_smoothing,
+        patience=recipe.train.patience,
+        baseline=True,
+    )
+    fitted = fit(model, train, pixel_examples(dataset, "validation"), plan)
+    save_weights(snap_biases(graph.with_arrays(get_arrays(model)), ranges), out / WEIGHTS_FILE)
+    quantized = QuantizedModel(
+        folder=out,
+        classes=trained.classes,
+        ranges={name: (point.scale, point.zero_point) for name, point in ranges.items()},
+        history=fitted.history,
+        best=fitted.best,
+        notes=(f"{len(ranges)} activation ranges from {len(sample)} training images",),
+    )
+    quantized.save()
+    return quantized
+
+
+def restore(trained: TrainedModel, recipe: Recipe) -> tf_keras.Model:
+    """The float network with its trained weights."""
+    network = build_network(recipe, len(trained.classes))
+    path = trained.folder / WEIGHTS_FILE
+    assign(variables(network.layers), read_safetensors(path), path)
+    return network
+
+
+def folded(trained: TrainedModel, recipe: Recipe) -> Graph:
+    """The trained network as a graph with BatchNormalization folded."""
+    return fold(restore(trained, recipe))
+
+
+def quantized_graph(
+    trained: TrainedModel, quantized: QuantizedModel, recipe: Recipe
+) -> tuple[Graph, dict[str, Affine]]:
+    """The graph with its weights after QAT, and the ranges."""
+    arrays = read_safetensors(quantized.folder / WEIGHTS_FILE)
+    ranges = {name: Affine(*stored) for name, stored in quantized.ranges.items()}
+    return folded(trained, recipe).with_arrays(arrays), ranges

@@ -1,0 +1,24 @@
+"""TensorFlow as a recipe wants it: seeds, arithmetic and GPU memory, before a graph is built."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras
+
+from toolchain.recipe import Recipe
+
+
+def configure(recipe: Recipe) -> str:
+    """Set seeds, precision policy and GPU memory growth; returns what will compute, in words."""
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            # Growth is fixed once the GPU has been used in this process; the first stage set it.
+            break
+    tf_keras.utils.set_random_seed(recipe.train.seed)
+    tf_keras.mixed_precision.set_global_policy(recipe.train.precision)
+    if not gpus:
+        return "CPU (no GPU that TensorFlow can use; see: toolchain doctor)"
+    return f"{len(gpus)} GPU, {recipe.train.precision}"

@@ -1,0 +1,239 @@
+"""The training loop: epochs, validation, early stopping, the best weights kept.
+
+One loop for the head on cached features, fine-tuning on pixels, training from scratch and
+quantization-aware training; they differ in the model, the examples and the `Plan`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from toolchain.terminal import say, track
+from toolchain.training.batches import Examples
+from toolchain.values import EpochRecord
+
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a phase trains; fields as in the recipe's [train] section.
+
+    Attributes:
+      phase: name in the history.
+      prepare: float32 batch as stored, int32 [2] seed, training -> the model's input.
+      baseline: whether the state before the first step is measured and may win (epoch 0).
+    """
+
+    phase: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    prepare: Callable[[Any, Any, bool], Any]
+    optimizer: str = "adam"
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    patience: int = 10_000
+    xla: bool = False
+    baseline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a phase left: its history, and which record's weights the model now has."""
+
+    history: tuple[EpochRecord, ...]
+    best: int
+
+
+def fit(model: tf_keras.Model, train: Examples, validation: Examples, plan: Plan) -> Fitted:
+    """Train `model` (it ends in logits) in place; it ends with the weights of its best epoch.
+
+    Best is the highest validation accuracy, then the lowest validation loss.
+    """
+    stepper = _Stepper(model, plan)
+    history: list[EpochRecord] = []
+    best, best_weights, waited = -1, model.get_weights(), 0
+    if plan.baseline:
+        loss, accuracy = evaluate(model, validation, plan.prepare)
+        history.append(EpochRecord(plan.phase, 0, loss, accuracy, loss, accuracy, 0.0, 0.0))
+        best = 0
+        say(f"{plan.phase} start: validation {accuracy:.2%}")
+    for epoch in range(1, plan.epochs + 1):
+        record = _epoch(stepper, train, validation, plan, epoch, history)
+        history.append(record)
+        if best < 0 or _score(record) > _score(history[best]):
+            best, best_weights, waited = len(history) - 1, model.get_weights(), 0
+        else:
+            waited += 1
+        say(_line(record, plan, best == len(history) - 1))
+        if waited >= plan.patience:
+            say(f"{plan.phase}: no better epoch in {waited}, stopping early")
+            break
+    model.set_weights(best_weights)
+    return Fitted(tuple(history), best)
+
+
+def evaluate(
+    model: tf_keras.Model, examples: Examples, prepare: Callable[[Any, Any, bool], Any]
+) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy (0..1) in inference mode."""
+    logits, labels = predict_logits(model, examples, prepare), examples.labels[examples.rows]
+    peak = logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
+    loss = (log_sum - logits[np.arange(len(labels)), labels]).mean()
+    return float(loss), float((logits.argmax(axis=1) == labels).mean())
+
+
+def predict_logits(
+    model: tf_keras.Model,
+    examples: Examples,
+    prepare: Callable[[Any, Any, bool], Any],
+    label: str = "",
+) -> NDArray[np.float32]:
+    """The model's output on every row, in inference mode: float32 [count, outputs]."""
+    seed = tf.zeros([2], tf.int32)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def forward(inputs: Any) -> Any:
+        prepared = prepare(tf.cast(inputs, tf.float32), seed, False)
+        return tf.cast(model(prepared, training=False), tf.float32)
+
+    batches = examples.in_order(EVALUATION_BATCH)
+    if label:
+        batches = track(batches, label, total=examples.steps(EVALUATION_BATCH))
+    return np.concatenate([forward(tf.constant(inputs)).numpy() for inputs, _ in batches])
+
+
+def _score(record: EpochRecord) -> tuple[float, float]:
+    return record.validation_accuracy, -record.validation_loss
+
+
+def _line(record: EpochRecord, plan: Plan, is_best: bool) -> str:
+    gap = record.accuracy - record.validation_accuracy
+    return (
+        f"{plan.phase} {record.epoch}/{plan.epochs}  loss {record.loss:.4f}  "
+        f"train {record.accuracy:.2%}  validation {record.validation_accuracy:.2%}  "
+        f"gap {100 * gap:+.1f}  {record.seconds:.1f} s{'  best' if is_best else ''}"
+    )
+
+
+def _epoch(
+    stepper: _Stepper,
+    train: Examples,
+    validation: Examples,
+    plan: Plan,
+    epoch: int,
+    history: list[EpochRecord],
+) -> EpochRecord:
+    started = time.monotonic()
+    steps = train.steps(plan.batch_size)
+    loss, correct = tf.zeros([]), tf.zeros([])
+    batches = train.shuffled(plan.batch_size, plan.seed, epoch)
+    last = f", validation {history[-1].validation_accuracy:.2%}" if history else ""
+    label = f"{plan.phase} {epoch}/{plan.epochs}{last}"
+    for step, (inputs, labels) in enumerate(track(batches, label, total=steps)):
+        rate = _rate(plan, epoch - 1 + step / steps)
+        seed = tf.constant([plan.seed, (epoch * 1_000_003 + step) % (2**31)], tf.int32)
+        step_loss, step_correct = stepper(inputs, labels, seed, rate)
+        loss += step_loss * len(labels)
+        correct += step_correct
+    validation_loss, validation_accuracy = evaluate(stepper.model, validation, plan.prepare)
+    return EpochRecord(
+        phase=plan.phase,
+        epoch=epoch,
+        loss=float(loss) / len(train),
+        accuracy=float(correct) / len(train),
+        validation_loss=validation_loss,
+        validation_accuracy=validation_accuracy,
+        learning_rate=_rate(plan, float(epoch)),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _rate(plan: Plan, epochs_done: float) -> float:
+    """Learning rate: linear warm-up, then constant or a cosine to zero (arXiv 1608.03983)."""
+    if epochs_done < plan.warmup_epochs:
+        return plan.learning_rate * (epochs_done + 1e-3) / plan.warmup_epochs
+    if plan.schedule == "constant":
+        return plan.learning_rate
+    length = max(plan.epochs - plan.warmup_epochs, 1e-9)
+    share = min((epochs_done - plan.warmup_epochs) / length, 1.0)
+    return plan.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+class _Stepper:
+    """One optimizer step, compiled once for a phase."""
+
+    def __init__(self, model: tf_keras.Model, plan: Plan) -> None:
+        self.model = model
+        self.plan = plan
+        self.optimizer = _optimizer(plan)
+        self.optimizer.build(model.trainable_variables)
+        self._prepare = tf.function(plan.prepare, reduce_retracing=True, autograph=False)
+        self._step = tf.function(
+            self._compute, reduce_retracing=True, autograph=False, jit_compile=plan.xla
+        )
+
+    def __call__(self, inputs: NDArray[Any], labels: NDArray[Any], seed: Any, rate: float) -> Any:
+        """Take a step; returns (mean loss, number of right answers) as tensors."""
+        prepared = self._prepare(tf.cast(tf.constant(inputs), tf.float32), seed, True)
+        self.optimizer.learning_rate.assign(rate)
+        return self._step(prepared, tf.constant(labels))
+
+    def _compute(self, inputs: Any, labels: Any) -> Any:
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self.model(inputs, training=True), tf.float32)
+            loss = self._loss(logits, labels)
+            scaled = self._scaled(loss)
+        gradients = tape.gradient(scaled, variables)
+        if isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        predicted = tf.argmax(logits, axis=1, output_type=labels.dtype)
+        return loss, tf.reduce_sum(tf.cast(predicted == labels, tf.float32))
+
+    def _scaled(self, loss: Any) -> Any:
+        if isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
+            return self.optimizer.get_scaled_loss(loss)
+        return loss
+
+    def _loss(self, logits: Any, labels: Any) -> Any:
+        plan = self.plan
+        if plan.label_smoothing:
+            count = logits.shape[-1]
+            target = tf.one_hot(labels, count) * (1 - plan.label_smoothing)
+            target += plan.label_smoothing / count
+            each = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+        else:
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = tf.reduce_mean(each)
+        if plan.weight_decay:
+            kernels = [v for v in self.model.trainable_variables if "kernel" in v.name]
+            loss += plan.weight_decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+        return loss
+
+
+def _optimizer(plan: Plan) -> Any:
+    if plan.optimizer == "sgd":
+        inner = tf_keras.optimizers.SGD(
+            plan.learning_rate, momentum=0.9, nesterov=True, jit_compile=False
+        )
+    else:
+        inner = tf_keras.optimizers.Adam(plan.learning_rate, jit_compile=False)
+    if tf_keras.mixed_precision.global_policy().name == "mixed_float16":
+        return tf_keras.mixed_precision.LossScaleOptimizer(inner)
+    return inner

@@ -1,0 +1,209 @@
+"""The training stage: the head on the frozen backbone, then the last part of the backbone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tf_keras
+
+from toolchain.errors import RecipeError
+from toolchain.images.preprocess import Preprocessing
+from toolchain.recipe import Recipe
+from toolchain.run import sha256_file
+from toolchain.terminal import say
+from toolchain.training.augment import augment, is_active
+from toolchain.training.batches import Examples
+from toolchain.training.device import configure
+from toolchain.training.fit import Fitted, Plan, fit, predict_logits
+from toolchain.training.network import (
+    build_head,
+    build_network,
+    feature_extractor,
+    start_index,
+)
+from toolchain.training.pretrained import weights_path
+from toolchain.training.weights import arrays_of, load_backbone, save_weights
+from toolchain.values import Dataset, Split, TrainedModel
+
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def train_model(dataset: Dataset, recipe: Recipe, out: Path) -> TrainedModel:
+    """Train the recipe's network on the train split; validation stops it; test is not opened.
+
+    Returns:
+      The saved TrainedModel; its weights are in `out`/weights.safetensors.
+
+    Raises:
+      RecipeError: fine_tune.start names no layer.
+      ModelError, MachineError: the backbone's weights, see `pretrained.weights_path`.
+    """
+    notes = [f"computed on {configure(recipe)}"]
+    network = build_network(recipe, len(dataset.classes))
+    start = _fine_tune_start(network, recipe)
+    notes += _load_weights(network, recipe)
+    phases = [_first_phase(network, dataset, recipe, notes)]
+    if recipe.fine_tune.epochs and recipe.model.weights != "none":
+        phases.append(_fine_tune(network, dataset, recipe, start))
+        notes.append(f"fine-tuned from layer {network.layers[start].name}")
+    history, best = join(phases)
+    save_weights(arrays_of(network), out / WEIGHTS_FILE)
+    trained = TrainedModel(
+        folder=out,
+        classes=dataset.classes,
+        history=history,
+        best=best,
+        parameters=network.count_params(),
+        notes=tuple(notes),
+    )
+    trained.save()
+    return trained
+
+
+def join(phases: list[Fitted]) -> tuple[Any, int]:
+    """The phases' histories as one, and the position of the last phase's best record in it."""
+    history = tuple(record for phase in phases for record in phase.history)
+    before = len(history) - len(phases[-1].history)
+    return history, before + phases[-1].best
+
+
+def pixel_examples(dataset: Dataset, split: Split) -> Examples:
+    """The pixels of a split, memory-mapped."""
+    return Examples(dataset.pixels(), dataset.label_array(), dataset.indices(split))
+
+
+def preparation(recipe: Recipe) -> Callable[[Any, Any, bool], Any]:
+    """Pixels in 0..255 -> the network's input: augmentation when training, then normalisation."""
+    preprocessing = Preprocessing.of(recipe.input.pixels, int(recipe.input.size or 0))
+
+    def prepare(pixels: Any, seed: Any, training: bool) -> Any:
+        if training and is_active(recipe.augment):
+            pixels = augment(pixels, recipe.augment, seed)
+        return (pixels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+
+    return prepare
+
+
+def _fine_tune_start(network: tf_keras.Model, recipe: Recipe) -> int:
+    start = recipe.fine_tune.start
+    index = None if start is None else start_index(network, start)
+    if index is None:
+        last = network.layers[-1].name
+        raise RecipeError(
+            [f"fine_tune.start: expected a layer or block up to {last}, received {start!r}"],
+            recipe.name,
+        )
+    return index
+
+
+def _load_weights(network: tf_keras.Model, recipe: Recipe) -> list[str]:
+    path = weights_path(recipe)
+    if path is None:
+        return ["backbone from random weights"]
+    is_published = recipe.model.backbone == "vgg16" and path.suffix == ".h5"
+    load_backbone(network, path, fold_caffe=is_published and recipe.input.pixels == "caffe")
+    return [f"backbone from {path.name}, sha256 {sha256_file(path)}"]
+
+
+def _first_phase(
+    network: tf_keras.Model, dataset: Dataset, recipe: Recipe, notes: list[str]
+) -> Fitted:
+    if recipe.model.weights == "none":
+        return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)))
+    if is_active(recipe.augment):
+        notes.append("head trained through the frozen backbone, photos changed every epoch")
+        return _frozen(network, dataset, recipe)
+    notes.append("head trained on features of the frozen backbone, computed once")
+    return _on_features(network, dataset, recipe)
+
+
+def _plan(recipe: Recipe, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
+    train = recipe.train
+    return Plan(
+        phase="train",
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        seed=train.seed,
+        prepare=prepare,
+        optimizer=train.optimizer,
+        schedule=train.schedule,
+        warmup_epochs=train.warmup_epochs,
+        weight_decay=train.weight_decay,
+        label_smoothing=train.label_smoothing,
+        patience=train.patience,
+        xla=train.xla,
+    )
+
+
+def _on_pixels(network: tf_keras.Model, dataset: Dataset, plan: Plan) -> Fitted:
+    say(
+        f"{plan.phase}: {sum(v.shape.num_elements() for v in network.trainable_variables):,} "
+        f"trained weights of {network.count_params():,}"
+    )
+    train, validation = pixel_examples(dataset, "train"), pixel_examples(dataset, "validation")
+    return fit(network, train, validation, plan)
+
+
+def _frozen(network: tf_keras.Model, dataset: Dataset, recipe: Recipe) -> Fitted:
+    for layer in feature_extractor(network).layers:
+        layer.trainable = False
+    return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)))
+
+
+def _on_features(network: tf_keras.Model, dataset: Dataset, recipe: Recipe) -> Fitted:
+    """Train the head on cached vectors: the same numbers as through the frozen backbone."""
+    extractor, prepare = feature_extractor(network), preparation(recipe)
+    rows = np.concatenate([dataset.indices("train"), dataset.indices("validation")])
+    everything = Examples(dataset.pixels(), dataset.label_array(), rows)
+    features = predict_logits(extractor, everything, prepare, "features of the frozen backbone")
+    labels, count = dataset.label_array()[rows], len(dataset.indices("train"))
+    head = build_head(recipe, features.shape[1], len(dataset.classes))
+    plan = _plan(recipe, _as_is)
+    fitted = fit(
+        head,
+        Examples(features, labels, np.arange(count)),
+        Examples(features, labels, np.arange(count, len(rows))),
+        plan,
+    )
+    for layer in head.layers[1:]:
+        network.get_layer(layer.name).set_weights(layer.get_weights())
+    return fitted
+
+
+def _as_is(features: Any, seed: Any, training: bool) -> Any:
+    return features
+
+
+def _fine_tune(network: tf_keras.Model, dataset: Dataset, recipe: Recipe, start: int) -> Fitted:
+    """Train from layer `start` on; BatchNormalization stays in inference mode."""
+    for index, layer in enumerate(network.layers):
+        is_norm = isinstance(layer, tf_keras.layers.BatchNormalization)
+        layer.trainable = index >= start and not is_norm
+    plan = functools.partial(
+        Plan,
+        phase="fine_tune",
+        epochs=recipe.fine_tune.epochs,
+        learning_rate=recipe.fine_tune.learning_rate,
+        prepare=preparation(recipe),
+        schedule="cosine",
+        baseline=True,
+    )
+    train = recipe.train
+    return _on_pixels(
+        network,
+        dataset,
+        plan(
+            batch_size=train.batch_size,
+            seed=train.seed,
+            optimizer=train.optimizer,
+            weight_decay=train.weight_decay,
+            label_smoothing=train.label_smoothing,
+            patience=train.patience,
+            xla=train.xla,
+        ),
+    )
