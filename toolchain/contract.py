@@ -175,6 +175,13 @@ def _positive(value: Any) -> float:
     return float(value)
 
 
+def _file_name(value: Any) -> str:
+    """A name that stays in the folder it is joined to."""
+    if Path(_text(value)).name != value or value in ("", ".", ".."):
+        raise ValueError(f"expected a file name, received {value!r:.60}")
+    return str(value)
+
+
 def _whole(value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"expected {low} to {high}, received {value!r:.40}")
@@ -223,7 +230,7 @@ def read_contract_file(folder: Path) -> dict[str, ContractEntry]:
         with path.open("rb") as file:
             data = json.loads(file.read(MAX_CONTRACT_BYTES + 1))
         return {
-            _text(name): ContractEntry(
+            _file_name(name): ContractEntry(
                 _text(entry["sha256"]),
                 _whole(entry["bytes"], 0, 1 << 62),
                 parse_contract(json.dumps(entry["contract"]), str(path)),

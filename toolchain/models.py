@@ -1,7 +1,8 @@
-"""Where the recipes and the embedded backbone lie: in the checkout, or inside the wheel."""
+"""Where things lie: what comes along with the toolchain, and the files that a recipe names."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -23,3 +24,14 @@ def embedded_backbone() -> Path:
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the toolchain."""
     return sorted(path.parent.name for path in models_folder().glob("*/recipe.toml"))
+
+
+def locate(path: str, folder: str) -> Path:
+    """A path as a recipe says it: absolute, from here, or from $TOOLCHAIN_DATA/`folder`."""
+    here = Path(path).expanduser()
+    root = os.environ.get("TOOLCHAIN_DATA")
+    if not here.exists() and root and not here.is_absolute():
+        there = Path(root).expanduser() / folder / path
+        if there.exists():
+            return there
+    return here

@@ -74,8 +74,15 @@ class Run:
         return self.folder / stage
 
     def log(self, stage: str) -> Path:
-        """Where the native libraries' messages of a stage go."""
-        return self.folder / "logs" / f"{stage}.log"
+        """Where the native libraries' messages of a stage go; makes the folder.
+
+        Raises:
+          MachineError: the folder cannot be made.
+        """
+        path = self.folder / "logs" / f"{stage}.log"
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def manifest(self, stage: str) -> Manifest | None:
         """The manifest of a published stage, or None where there is none that can be read."""

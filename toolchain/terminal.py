@@ -35,9 +35,8 @@ def console() -> Console:
 
 @contextlib.contextmanager
 def native_log(path: Path) -> Iterator[None]:
-    """Sends stdout and stderr of native code, and of Python libraries, to `path` (appended)."""
+    """Sends stdout and stderr of native code, and of Python libraries, to `path` (appended); its folder exists."""
     console()
-    path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

@@ -101,8 +101,14 @@ class FolderContainer:
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
         """See `Container.read`."""
         for name in sorted(wanted):
-            with (self.path / name).open("rb") as file:
-                yield name, file.read(MAX_BYTES + 1)
+            try:
+                with (self.path / name).open("rb") as file:
+                    data = file.read(MAX_BYTES + 1)
+            except OSError as error:
+                raise DataError(
+                    f"the photo cannot be read: {error.strerror}", str(self.path / name)
+                ) from error
+            yield name, data
 
     def fingerprint(self) -> str:
         """Hash of every name, size and time of change."""

@@ -139,6 +139,13 @@ def _checked(name: str, items: list[Item], folders: Sequence[str], root: str, wh
             where,
             "give the folder above the class folders",
         )
+    for class_name in classes:
+        if not class_name.isprintable():
+            raise DataError(
+                f"expected class names of printable text, found {class_name!r}",
+                where,
+                "rename the folder",
+            )
     if name in ("folders", "split-folders"):
         depth = 1 if name == "folders" else 2
         filled = {"/".join(i.name.removeprefix(root).split("/")[:depth]) for i in items}

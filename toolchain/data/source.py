@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,6 +13,7 @@ from PIL import Image
 from toolchain.data.containers import Container, open_container
 from toolchain.data.layouts import Item, Layout, recognise
 from toolchain.errors import MachineError
+from toolchain.models import locate
 from toolchain.recipe import Recipe
 
 
@@ -77,22 +76,11 @@ class DigitsSource(Source):
 _DIGITS_FINGERPRINT: Final = hashlib.sha256(b"scikit-learn digits, 1797 images").hexdigest()
 
 
-def locate(path: str, folder: str = "datasets") -> Path:
-    """A path as the recipe says it: absolute, from here, or from $TOOLCHAIN_DATA/`folder`."""
-    here = Path(path).expanduser()
-    root = os.environ.get("TOOLCHAIN_DATA")
-    if not here.exists() and root and not here.is_absolute():
-        there = Path(root).expanduser() / folder / path
-        if there.exists():
-            return there
-    return here
-
-
 def fingerprint(recipe: Recipe) -> str:
     """Changes when the recipe's images do; cheap, for the "up to date" test."""
     if recipe.data.source == "digits":
         return _DIGITS_FINGERPRINT
-    return open_container(locate(recipe.data.path)).fingerprint()
+    return open_container(locate(recipe.data.path, "datasets")).fingerprint()
 
 
 def open_source(recipe: Recipe) -> Source:
@@ -104,6 +92,6 @@ def open_source(recipe: Recipe) -> Source:
     """
     if recipe.data.source == "digits":
         return DigitsSource()
-    container = open_container(locate(recipe.data.path))
+    container = open_container(locate(recipe.data.path, "datasets"))
     layout = recognise(container.entries(), recipe.data.source, str(container.path))
     return ContainerSource(container, layout)

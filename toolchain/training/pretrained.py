@@ -9,9 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from toolchain.data.source import locate
 from toolchain.errors import MachineError, ModelError
-from toolchain.models import embedded_backbone
+from toolchain.models import embedded_backbone, locate
 from toolchain.recipe import Recipe
 from toolchain.run import sha256_file, write_bytes, write_text
 from toolchain.terminal import say, working
