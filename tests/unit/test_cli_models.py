@@ -31,7 +31,9 @@ def call(capfd, monkeypatch):
         result = CliRunner().invoke(app, [str(one) for one in arguments])
         return result.exception, result.stdout, capfd.readouterr().err
 
-    return run
+    yield run
+    if terminal._console is not None:
+        terminal._console.file.close()
 
 
 @pytest.fixture

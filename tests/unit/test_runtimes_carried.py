@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
 
 import pytest
-from tiny_network import contract
+from tiny_network import contract, lay_beside
 from tiny_onnx import float_nodes, write_float_onnx, write_onnx
 from tiny_tflite import build_tflite, write_float_tflite, write_tflite
 
@@ -24,17 +22,6 @@ def bare(folder: Path, kind: str) -> Path:
     if kind == "onnx":
         return write_onnx(path, float_nodes(), None)
     return write_tflite(path, build_tflite(), None)
-
-
-def lay_beside(path: Path, sha256: str | None = None) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    entry = {
-        "sha256": sha256 or found,
-        "bytes": path.stat().st_size,
-        "contract": contract(path.suffix[1:]).to_json(),
-    }
-    text = json.dumps({"schema": 1, "files": {path.name: entry}})
-    path.with_name(CONTRACT_FILE).write_text(text)
 
 
 @pytest.mark.parametrize("write", [write_float_onnx, write_float_tflite])

@@ -34,7 +34,7 @@ os.write(2, b"after err\\n")
 
 
 def test_native_output_goes_to_the_log_and_messages_to_the_person(tmp_path):
-    log = tmp_path / "logs" / "train.log"
+    log = tmp_path / "train.log"
     done = python(NOISY, log)
     assert done.stdout == "after out\n"
     assert done.stderr.splitlines() == ["for the person", "after err"]

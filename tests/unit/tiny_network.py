@@ -6,12 +6,15 @@ classes are "red", "green" and "blue": which colour an image is tinted with.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.contract import Contract, TensorSpec
+from toolchain.contract import CONTRACT_FILE, Contract, TensorSpec
 from toolchain.images.preprocess import Preprocessing, normalise
 
 SIZE = 8
@@ -82,6 +85,17 @@ def contract(
         output=result or TensorSpec("output", (batch, len(CLASSES)), "float32"),
         lineage={"recipe": "0" * 64},
     )
+
+
+def lay_beside(path: Path, sha256: str | None = None) -> None:
+    """Write contract.json beside a file, with its hash or another."""
+    entry = {
+        "sha256": sha256 or hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "contract": contract(path.suffix[1:]).to_json(),
+    }
+    text = json.dumps({"schema": 1, "files": {path.name: entry}})
+    path.with_name(CONTRACT_FILE).write_text(text)
 
 
 def scale_of(low: float, high: float) -> tuple[float, int]:
