@@ -5,14 +5,17 @@ Every function imports its stage when it is called, so that `toolchain --help` l
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from toolchain.contract import ExportedModel, read_contract_file
-from toolchain.errors import GateError
+from toolchain.errors import GateError, MachineError
 from toolchain.recipe import Recipe
 from toolchain.run import Run
-from toolchain.terminal import native_log, say, table
+from toolchain.terminal import native_log, say, table, working
 from toolchain.values import (
     Dataset,
     EpochRecord,
@@ -23,6 +26,28 @@ from toolchain.values import (
     load_verification,
     save_value,
 )
+
+# What the extra `train` installs, by the names that are imported.
+_TRAIN_EXTRA: Final = frozenset(
+    {"tensorflow", "tf_keras", "tensorflow_model_optimization", "h5py", "sklearn"}
+)
+
+
+@contextlib.contextmanager
+def _tensorflow(run: Run, stage: str) -> Iterator[None]:
+    """Native noise into the stage's log; a missing extra becomes an error that names it."""
+    with native_log(run.log(stage)):
+        try:
+            with working("starting TensorFlow"):
+                import toolchain.training.device  # noqa: F401 - loads TensorFlow, takes seconds
+            yield
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in _TRAIN_EXTRA:
+                raise
+            raise MachineError(
+                f"stage {stage} needs {error.name}, which is not installed",
+                remedy="pip install 'toolchain[train]', or make install in a checkout",
+            ) from error
 
 
 def data(recipe: Recipe, run: Run, out: Path) -> None:
@@ -46,7 +71,7 @@ def show_data(run: Run) -> None:
 
 def train(recipe: Recipe, run: Run, out: Path) -> None:
     """Train the float model."""
-    with native_log(run.log("train")):
+    with _tensorflow(run, "train"):
         from toolchain.training.stage import train_model
 
         train_model(Dataset.load(run.stage("data")), recipe, out)
@@ -74,7 +99,7 @@ def _show_epoch(record: EpochRecord, extra: str) -> None:
 
 def quantize(recipe: Recipe, run: Run, out: Path) -> None:
     """Calibrate and train with simulated quantization."""
-    with native_log(run.log("quantize")):
+    with _tensorflow(run, "quantize"):
         from toolchain.quantization.stage import quantize_model
 
         quantize_model(load_trained(run), Dataset.load(run.stage("data")), recipe, out)
@@ -91,7 +116,7 @@ def show_quantize(run: Run) -> None:
 
 def export(recipe: Recipe, run: Run, out: Path) -> None:
     """Write the files that run elsewhere."""
-    with native_log(run.log("export")):
+    with _tensorflow(run, "export"):
         from toolchain.export.stage import export_models
 
         manifest = run.manifest("data")
@@ -146,7 +171,7 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
 
     dataset = Dataset.load(run.stage("data"))
     rows = dataset.indices("test")[: recipe.verify.images or None]
-    with native_log(run.log("verify")):
+    with _tensorflow(run, "verify"):
         from toolchain.export.reference import reference_probabilities
 
         trained, quantized = load_trained(run), load_quantized(recipe, run)
