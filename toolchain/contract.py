@@ -229,6 +229,8 @@ def read_contract_file(folder: Path) -> dict[str, ContractEntry]:
     try:
         with path.open("rb") as file:
             data = json.loads(file.read(MAX_CONTRACT_BYTES + 1))
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"expected schema {SCHEMA}")
         return {
             _file_name(name): ContractEntry(
                 _text(entry["sha256"]),

@@ -6,10 +6,13 @@ expansion are bounded. Archives are read front to back, since .tar.gz and .tar.x
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,9 +23,23 @@ from toolchain.images.decode import MAX_BYTES
 
 MAX_FILES: Final = 5_000_000
 MAX_TOTAL_BYTES: Final = 1 << 40
-# DEFLATE cannot exceed about 1032:1, and photos do not shrink at all: a member that claims more
-# than this ratio is a bomb.
+# DEFLATE cannot exceed about 1032:1, and photos do not shrink at all: a member, or a whole archive,
+# that claims more than this ratio is a bomb.
 MAX_RATIO: Final = 100
+# Below this size a ratio says nothing: a few photos of one colour shrink as well.
+_SMALL: Final = 64 * 1024
+# What tarfile and zipfile raise on damaged, encrypted or exotic archives.
+_DAMAGE: Final = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
 _ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 
 
@@ -134,29 +151,29 @@ class TarContainer:
 
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         bound = _Bound(self.path)
-        try:
-            with tarfile.open(self.path, "r|*") as archive:
-                for member in archive:
-                    if not (member.isreg() or member.isdir()):
-                        raise _refused(self.path, member.name, "is a link or a device")
-                    bound.admit(member.name, member.size)
-                    yield archive, member
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            raise _damaged(self.path, error) from error
+        with _reading(self.path), tarfile.open(self.path, "r|*") as archive:
+            for member in archive:
+                if not (member.isreg() or member.isdir()):
+                    raise _refused(self.path, member.name, "is a link or a device")
+                bound.admit(member.name, member.size)
+                yield archive, member
 
     def entries(self) -> list[Entry]:
         """See `Container.entries`."""
         return [
-            Entry(member.name.strip("/"), member.size, member.isdir())
+            Entry(_plain(member.name), member.size, member.isdir())
             for _, member in self._members()
         ]
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
         """See `Container.read`."""
         for archive, member in self._members():
-            if member.name in wanted and member.isreg():
-                file = archive.extractfile(member)
-                yield member.name, b"" if file is None else file.read(MAX_BYTES + 1)
+            name = _plain(member.name)
+            if name in wanted and member.isreg():
+                with _reading(self.path):
+                    file = archive.extractfile(member)
+                    data = b"" if file is None else file.read(MAX_BYTES + 1)
+                yield name, data
 
     def fingerprint(self) -> str:
         """See `Container.fingerprint`."""
@@ -171,38 +188,30 @@ class ZipContainer:
 
     def _members(self) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
         bound = _Bound(self.path)
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                for member in archive.infolist():
-                    if (member.external_attr >> 28) == 0xA:
-                        raise _refused(self.path, member.filename, "is a link")
-                    if member.file_size > MAX_RATIO * max(member.compress_size, 1024):
-                        raise _refused(self.path, member.filename, "expands too much")
-                    bound.admit(member.filename, member.file_size)
-                    yield archive, member
-        except (
-            zipfile.BadZipFile,
-            EOFError,
-            OSError,
-            ValueError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            raise _damaged(self.path, error) from error
+        with _reading(self.path), zipfile.ZipFile(self.path) as archive:
+            for member in archive.infolist():
+                if (member.external_attr >> 28) == 0xA:
+                    raise _refused(self.path, member.filename, "is a link")
+                if member.file_size > MAX_RATIO * max(member.compress_size, _SMALL):
+                    raise _refused(self.path, member.filename, "expands too much")
+                bound.admit(member.filename, member.file_size)
+                yield archive, member
 
     def entries(self) -> list[Entry]:
         """See `Container.entries`."""
         return [
-            Entry(member.filename.strip("/"), member.file_size, member.is_dir())
+            Entry(_plain(member.filename), member.file_size, member.is_dir())
             for _, member in self._members()
         ]
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
         """See `Container.read`."""
         for archive, member in self._members():
-            if member.filename in wanted:
-                with archive.open(member) as file:
-                    yield member.filename, file.read(MAX_BYTES + 1)
+            name = _plain(member.filename)
+            if name in wanted and not member.is_dir():
+                with _reading(self.path), archive.open(member) as file:
+                    data = file.read(MAX_BYTES + 1)
+                yield name, data
 
     def fingerprint(self) -> str:
         """See `Container.fingerprint`."""
@@ -216,6 +225,7 @@ class _Bound:
         self.path = path
         self.count = 0
         self.total = 0
+        self.most = MAX_RATIO * max(path.stat().st_size, _SMALL)
 
     def admit(self, name: str, size: int) -> None:
         parts = PurePosixPath(name.replace("\\", "/"))
@@ -223,11 +233,29 @@ class _Bound:
             raise _refused(self.path, name, "leads outside the archive")
         self.count += 1
         self.total += size
+        if self.total > self.most:
+            raise _refused(self.path, name, "expands too much")
         if self.count > MAX_FILES or self.total > MAX_TOTAL_BYTES:
             raise DataError(
                 f"the archive has more than {MAX_FILES:,} files or {MAX_TOTAL_BYTES:,} bytes",
                 str(self.path),
             )
+
+
+def _plain(name: str) -> str:
+    """A member's name without "./" in front, as `tar cf photos.tar .` writes, and double slashes."""
+    return PurePosixPath(name).as_posix()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what damaged archives raise into an error that names the archive."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DataError(
+            f"the archive cannot be read: {error}", str(path), "download or pack it again"
+        ) from error
 
 
 def _refused(path: Path, member: str, why: str) -> DataError:
@@ -236,7 +264,3 @@ def _refused(path: Path, member: str, why: str) -> DataError:
         str(path),
         "pack the photos again as plain files",
     )
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"the archive cannot be read: {error}", str(path), "download or pack it again")

@@ -102,9 +102,7 @@ def _split_folders(files: Sequence[str], root: str) -> list[Item] | None:
 
 
 def _folders(files: Sequence[str], root: str) -> list[Item] | None:
-    if root and all("/" not in name.removeprefix(root) for name in files):
-        # All photos in one folder: it is a class, and the only one.
-        root = "/".join(root.split("/")[:-2]) + "/" if root.count("/") > 1 else ""
+    root = _class_root(files, root)
     items = []
     for name in files:
         parts = name.removeprefix(root).split("/")
@@ -112,6 +110,13 @@ def _folders(files: Sequence[str], root: str) -> list[Item] | None:
             return None
         items.append(Item(name, parts[0]))
     return items
+
+
+def _class_root(files: Sequence[str], root: str) -> str:
+    """`root`, or the folder above it when all photos lie in one folder: that one is a class."""
+    if any("/" in name.removeprefix(root) for name in files):
+        return root
+    return "".join(part + "/" for part in root.split("/")[:-2])
 
 
 def _kaggle_names(files: Sequence[str], root: str) -> list[Item] | None:
@@ -133,6 +138,8 @@ LAYOUTS: Final[dict[str, Callable[[Sequence[str], str], list[Item] | None]]] = {
 
 def _checked(name: str, items: list[Item], folders: Sequence[str], root: str, where: str) -> Layout:
     classes = sorted({item.class_name for item in items})
+    for folder in _empty_class_folders(name, items, folders, root):
+        raise DataError(f"the class folder {folder!r} holds no photos", where, "fill or delete it")
     if len(classes) < 2:
         raise DataError(
             f"expected at least two classes, found one: {classes[0]}",
@@ -146,12 +153,20 @@ def _checked(name: str, items: list[Item], folders: Sequence[str], root: str, wh
                 where,
                 "rename the folder",
             )
-    if name in ("folders", "split-folders"):
-        depth = 1 if name == "folders" else 2
-        filled = {"/".join(i.name.removeprefix(root).split("/")[:depth]) for i in items}
-        for folder in sorted(folder.removeprefix(root) for folder in folders):
-            if folder.count("/") == depth - 1 and f"{folder}/" != root and folder not in filled:
-                raise DataError(
-                    f"the class folder {folder!r} holds no photos", where, "fill or delete it"
-                )
     return Layout(name, tuple(classes), tuple(sorted(items, key=lambda item: item.name)))
+
+
+def _empty_class_folders(
+    name: str, items: list[Item], folders: Sequence[str], root: str
+) -> list[str]:
+    """Folders that stand where class folders stand, and hold no photo."""
+    if name == "kaggle-names":
+        return []
+    files = [item.name for item in items]
+    root, depth = (_class_root(files, root), 1) if name == "folders" else (root, 2)
+    filled = {"/".join(file.removeprefix(root).split("/")[:depth]) for file in files}
+    inside = [folder.removeprefix(root) for folder in folders if folder.startswith(root)]
+    empty = [f for f in inside if f and f.count("/") == depth - 1 and f not in filled]
+    if name == "split-folders":
+        empty = [folder for folder in empty if folder.split("/")[0].lower() in _SPLIT_NAMES]
+    return sorted(empty)
