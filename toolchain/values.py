@@ -277,7 +277,8 @@ def save_value(value: Any, path: Path) -> None:
     """A value as JSON; its `folder`, if it has one, is where it lies and is not written."""
     data = dataclasses.asdict(value)
     data.pop("folder", None)
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    # ASCII with escapes: names of files can hold bytes that are no UTF-8.
+    write_text(path, json.dumps(data, indent=1) + "\n")
 
 
 def load_value(path: Path) -> Any:

@@ -6,6 +6,8 @@ Every function imports its stage when it is called, so that `toolchain --help` l
 from __future__ import annotations
 
 import contextlib
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -225,9 +227,13 @@ def benchmark(recipe: Recipe, run: Run, out: Path) -> None:
 
     verification = load_verification(run.stage("verify") / "verification.json")
     accuracies = {file.file: file.accuracy.value for file in verification.files}
-    command = f"toolchain benchmark --recipe {recipe.name}"
-    result = measure(load_exported(run), recipe.benchmark, accuracies, command)
+    result = measure(load_exported(run), recipe.benchmark, accuracies, _command())
     save_value(result, out / "benchmark.json")
+
+
+def _command() -> str:
+    """What was typed: it re-makes what is being made."""
+    return shlex.join(["toolchain", *sys.argv[1:]])
 
 
 def show_benchmark(run: Run) -> None:
@@ -270,6 +276,7 @@ def report(recipe: Recipe, run: Run, out: Path) -> None:
         load_verification(run.stage("verify") / "verification.json"),
         load_benchmark(run.stage("benchmark") / "benchmark.json"),
         lineage,
+        command=_command(),
     )
     write_report(result, out)
 

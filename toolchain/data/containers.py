@@ -161,8 +161,7 @@ class TarContainer:
     def entries(self) -> list[Entry]:
         """See `Container.entries`."""
         return [
-            Entry(_plain(member.name), member.size, member.isdir())
-            for _, member in self._members()
+            Entry(_plain(member.name), member.size, member.isdir()) for _, member in self._members()
         ]
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
