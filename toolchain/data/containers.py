@@ -242,7 +242,7 @@ class _Bound:
 
 
 def _plain(name: str) -> str:
-    """A member's name without "./" in front, as `tar cf photos.tar .` writes, and double slashes."""
+    """A member's name without the "./" in front that `tar cf photos.tar .` writes."""
     return PurePosixPath(name).as_posix()
 
 

@@ -1,0 +1,267 @@
+"""Folders and archives: the same photos from each, and nothing from an evil one."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from photo_files import (
+    TAR_MODES,
+    add_member,
+    class_folders,
+    photo,
+    write_folder,
+    write_tar,
+    write_zip,
+)
+
+from toolchain.data.containers import open_container
+from toolchain.errors import DataError, ExitCode
+
+FILES = class_folders()
+KINDS = ("folder", ".zip", *TAR_MODES)
+
+
+def container_of(kind: str, tmp_path: Path, files: dict[str, bytes] = FILES) -> Path:
+    if kind == "folder":
+        return write_folder(tmp_path / "photos", files)
+    path = tmp_path / f"photos{kind}"
+    return write_zip(path, files) if kind == ".zip" else write_tar(path, files)
+
+
+def read_all(path: Path) -> dict[str, bytes]:
+    container = open_container(path)
+    names = {entry.name for entry in container.entries() if not entry.is_folder}
+    return dict(container.read(names))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_container_gives_the_same_photos(kind: str, tmp_path: Path) -> None:
+    path = container_of(kind, tmp_path)
+    assert read_all(path) == FILES
+    sizes = {e.name: e.bytes for e in open_container(path).entries() if not e.is_folder}
+    assert sizes == {name: len(data) for name, data in FILES.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_is_wanted_is_read(kind: str, tmp_path: Path) -> None:
+    container = open_container(container_of(kind, tmp_path))
+    assert dict(container.read({"dog/1.png"})) == {"dog/1.png": FILES["dog/1.png"]}
+
+
+def test_an_upper_case_suffix_is_an_archive_too(tmp_path: Path) -> None:
+    assert read_all(write_zip(tmp_path / "PHOTOS.ZIP", FILES)) == FILES
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar"])
+def test_names_may_start_with_a_dot_and_a_slash(kind: str, tmp_path: Path) -> None:
+    """`tar cf photos.tar .` names every member ./cat/1.png."""
+    files = {f"./{name}": data for name, data in FILES.items()}
+    assert read_all(container_of(kind, tmp_path, files)) == FILES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_fingerprint_notices_another_photo(kind: str, tmp_path: Path) -> None:
+    path = container_of(kind, tmp_path)
+    before = open_container(path).fingerprint()
+    assert open_container(path).fingerprint() == before
+    after = open_container(container_of(kind, tmp_path, FILES | {"cat/new.png": photo(7)}))
+    assert after.fingerprint() != before
+
+
+def test_links_in_a_folder_are_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(photo(1))
+    folder = write_folder(tmp_path / "photos", FILES)
+    (folder / "cat" / "link.png").symlink_to(secret)
+    assert read_all(folder) == FILES
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("no such folder", "found none"), ("notes.txt", "received a file")],
+)
+def test_what_is_no_container(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DataError, match=words) as caught:
+        open_container(tmp_path / name)
+    assert name in caught.value.where
+
+
+def tar_with(path: Path, name: str, **fields: object) -> Path:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for good, data in FILES.items():
+            add_member(archive, good, data)
+        data = photo(9) if fields.get("type", tarfile.REGTYPE) == tarfile.REGTYPE else b""
+        add_member(archive, name, data, **fields)
+    return path
+
+
+def tar_parent(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "cat/../../escaped.png")
+
+
+def tar_absolute(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", str(folder / "escaped.png"))
+
+
+def tar_symlink(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "cat/x.png", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+
+
+def tar_hardlink(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "cat/x.png", type=tarfile.LNKTYPE, linkname="cat/0.png")
+
+
+def tar_device(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "cat/x.png", type=tarfile.CHRTYPE, devmajor=1, devminor=5)
+
+
+def tar_fifo(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "cat/x.png", type=tarfile.FIFOTYPE)
+
+
+def tar_backslash(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "..\\..\\escaped.png")
+
+
+def tar_nul(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "x", pax_headers={"path": "cat/x.png\0.txt"})
+
+
+def tar_drive(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "C:/photos/x.png")
+
+
+def tar_truncated(folder: Path) -> Path:
+    path = write_tar(folder / "evil.tar", FILES)
+    path.write_bytes(path.read_bytes()[:2000])
+    return path
+
+
+def tar_xz_damaged(folder: Path) -> Path:
+    path = write_tar(folder / "evil.tar.xz", FILES)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+def tar_garbage(folder: Path) -> Path:
+    path = folder / "evil.tar"
+    path.write_bytes(bytes(range(256)) * 40)
+    return path
+
+
+def tar_empty(folder: Path) -> Path:
+    path = folder / "evil.tar"
+    path.touch()
+    return path
+
+
+def tar_gz_bomb(folder: Path) -> Path:
+    """64 MiB of zeros as one photo, 64 KB on disk."""
+    path = folder / "evil.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        add_member(archive, "cat/x.png", bytes(64 << 20))
+    return path
+
+
+def zip_parent(folder: Path) -> Path:
+    return write_zip(folder / "evil.zip", FILES | {"../escaped.png": photo(9)})
+
+
+def zip_absolute(folder: Path) -> Path:
+    return write_zip(folder / "evil.zip", FILES | {str(folder / "escaped.png"): photo(9)})
+
+
+def zip_backslash(folder: Path) -> Path:
+    return write_zip(folder / "evil.zip", FILES | {"..\\escaped.png": photo(9)})
+
+
+def zip_drive(folder: Path) -> Path:
+    return write_zip(folder / "evil.zip", FILES | {"c:escaped.png": photo(9)})
+
+
+def zip_symlink(folder: Path) -> Path:
+    path = write_zip(folder / "evil.zip", FILES)
+    link = zipfile.ZipInfo("cat/link.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    return path
+
+
+def zip_bomb(folder: Path) -> Path:
+    return write_zip(folder / "evil.zip", FILES | {"cat/x.png": bytes(32 << 20)})
+
+
+def zip_truncated(folder: Path) -> Path:
+    path = write_zip(folder / "evil.zip", FILES)
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+def zip_damaged(folder: Path) -> Path:
+    """The list of members is whole, the first member's bytes are not."""
+    path = write_zip(folder / "evil.zip", FILES)
+    data = bytearray(path.read_bytes())
+    data[60:160] = bytes(100)
+    path.write_bytes(data)
+    return path
+
+
+def zip_encrypted(folder: Path) -> Path:
+    """Every member claims a password."""
+    path = write_zip(folder / "evil.zip", FILES)
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = 0
+        while (start := data.find(signature, start)) >= 0:
+            data[start + offset] |= 1
+            start += 4
+    path.write_bytes(data)
+    return path
+
+
+def zip_garbage(folder: Path) -> Path:
+    path = folder / "evil.zip"
+    path.write_bytes(bytes(range(256)) * 40)
+    return path
+
+
+EVIL = [value for name, value in list(globals().items()) if name.startswith(("tar_", "zip_"))]
+EVIL.remove(tar_with)
+
+
+@pytest.mark.parametrize("make", EVIL, ids=lambda make: make.__name__)
+def test_an_evil_archive_is_refused_and_writes_nothing(make, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "er"
+    folder.mkdir(parents=True)
+    path = make(folder)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError) as caught:
+        read_all(path)
+    assert caught.value.exit_code == ExitCode.INPUT
+    assert str(path) in caught.value.where
+    assert len(caught.value.lines()) == 3
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_member_is_named_in_the_refusal(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="escaped") as caught:
+        read_all(zip_parent(tmp_path))
+    assert "leads outside" in caught.value.what
+
+
+def test_a_file_may_not_be_larger_than_an_image(tmp_path: Path, monkeypatch) -> None:
+    """Reading stops one byte after the limit: that is how the decoder knows, and memory is safe."""
+    monkeypatch.setattr("toolchain.data.containers.MAX_BYTES", 1000)
+    noise = io.BytesIO(bytes(photo(3, (60, 60))))
+    for kind in KINDS:
+        (tmp_path / kind).mkdir()
+        path = container_of(kind, tmp_path / kind, {"cat/big.png": noise.getvalue()})
+        assert len(read_all(path)["cat/big.png"]) == 1001

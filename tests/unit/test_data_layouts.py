@@ -1,0 +1,151 @@
+"""Layouts of photo folders as people have them, and what is no layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from photo_files import class_folders, write_folder, write_tar, write_zip
+
+from toolchain.data.containers import Entry, open_container
+from toolchain.data.layouts import Layout, recognise
+from toolchain.errors import DataError
+
+PLAIN = ("cat/1.jpg", "cat/2.JPG", "dog/1.jpeg", "dog/sub/2.png")
+
+
+def layout_of(
+    files: tuple[str, ...], folders: tuple[str, ...] = (), source: str = "auto"
+) -> Layout:
+    entries = [Entry(name, 10, False) for name in files]
+    return recognise(entries + [Entry(name, 0, True) for name in folders], source, "photos")
+
+
+def classes_by_name(layout: Layout) -> dict[str, str]:
+    return {item.name: item.class_name for item in layout.items}
+
+
+def test_class_folders() -> None:
+    layout = layout_of(PLAIN, ("cat", "dog", "dog/sub"))
+    assert (layout.name, layout.classes) == ("folders", ("cat", "dog"))
+    assert classes_by_name(layout) == {
+        "cat/1.jpg": "cat",
+        "cat/2.JPG": "cat",
+        "dog/1.jpeg": "dog",
+        "dog/sub/2.png": "dog",
+    }
+    assert {item.split for item in layout.items} == {None}
+
+
+@pytest.mark.parametrize("root", ["photos", "a/b", "a/b/c", ".//x"])
+def test_folders_that_everything_lies_in_are_looked_through(root: str) -> None:
+    root = root.removeprefix(".//")
+    parts = root.split("/")
+    above = tuple("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+    layout = layout_of(tuple(f"{root}/{name}" for name in PLAIN), above)
+    assert layout.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("root", ["", "data/", "a/b/c/"])
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Validation"])
+def test_split_folders(root: str, validation: str) -> None:
+    files = tuple(
+        f"{root}{split}/{name}/1.jpg"
+        for split in ("train", validation, "TEST")
+        for name in ("cat", "dog")
+    )
+    folders = tuple({file.rsplit("/", depth)[0] for file in files for depth in (1, 2, 3)})
+    layout = layout_of(files, tuple(f for f in folders if not f.endswith(".jpg")))
+    assert (layout.name, layout.classes) == ("split-folders", ("cat", "dog"))
+    splits = {item.name.removeprefix(root).split("/")[0]: item.split for item in layout.items}
+    assert splits == {"train": "train", validation: "validation", "TEST": "test"}
+
+
+def test_a_train_folder_alone_is_a_folder_of_classes() -> None:
+    layout = layout_of(("train/cat/1.jpg", "train/dog/1.jpg"), ("train", "train/cat", "train/dog"))
+    assert (layout.name, layout.classes) == ("folders", ("cat", "dog"))
+
+
+@pytest.mark.parametrize("root", ["", "train/"])
+def test_names_as_kaggle_gives_them(root: str) -> None:
+    files = tuple(f"{root}{name}.{i}.jpg" for name in ("cat", "dog") for i in range(3))
+    layout = layout_of(files, ("train",) if root else ())
+    assert (layout.name, layout.classes) == ("kaggle-names", ("cat", "dog"))
+
+
+def test_a_recipe_may_name_the_layout() -> None:
+    files = ("train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg", "test/dog/1.jpg")
+    assert layout_of(files, source="folders").classes == ("test", "train")
+    with pytest.raises(DataError, match="no known layout"):
+        layout_of(files, source="kaggle-names")
+
+
+def test_hidden_files_and_what_is_no_image_are_ignored() -> None:
+    layout = layout_of(
+        (
+            *PLAIN,
+            "__MACOSX/cat/._1.jpg",
+            ".git/x.png",
+            "cat/.hidden.jpg",
+            "cat/Thumbs.db",
+            "readme.txt",
+        ),
+        ("__MACOSX", "__MACOSX/cat", ".git", "cat", "dog"),
+    )
+    assert tuple(sorted(classes_by_name(layout))) == tuple(sorted(PLAIN))
+
+
+def test_other_folders_beside_the_photos_are_no_classes() -> None:
+    files = tuple(f"photos/{name}" for name in PLAIN)
+    assert layout_of(files, ("photos", "docs", "docs/old")).classes == ("cat", "dog")
+    split = ("train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg")
+    assert layout_of(split, ("train", "test", "docs", "docs/old")).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("files", "folders", "words"),
+    [
+        ((), ("cat", "dog"), "found none"),
+        (("readme.txt",), (), "found none"),
+        (("cat/1.jpg", "cat/2.jpg"), ("cat",), "found one: cat"),
+        (("a/b/cat/1.jpg",), ("a", "a/b", "a/b/cat"), "found one: cat"),
+        (("cat.0.jpg", "cat.1.jpg"), (), "found one: cat"),
+        (PLAIN, ("cat", "dog", "bird"), "'bird' holds no photos"),
+        (("cat/1.jpg",), ("cat", "dog"), "'dog' holds no photos"),
+        (("a/b/cat/1.jpg",), ("a", "a/b", "a/b/cat", "a/b/dog"), "'dog' holds no photos"),
+        (
+            ("train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg"),
+            ("train/cat", "train/dog", "test/cat", "test/dog"),
+            "'test/dog' holds no photos",
+        ),
+        (("1.jpg", "2.jpg"), (), "no known layout"),
+        (("cat/1.jpg", "dog/1.jpg", "cover.jpg"), (), "no known layout"),
+        (("cat/1.jpg", "d\x1b[2Jog/1.jpg"), (), "printable"),
+    ],
+)
+def test_what_is_refused(files: tuple[str, ...], folders: tuple[str, ...], words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        layout_of(files, folders)
+    assert words in caught.value.what
+    assert caught.value.where == "photos"
+    assert caught.value.remedy
+    assert len(caught.value.lines()) == 3
+
+
+def test_a_folder_and_its_archives_have_the_same_layout(tmp_path: Path) -> None:
+    files = {f"my photos/{name}": data for name, data in class_folders().items()}
+    containers = [
+        write_folder(tmp_path / "x", files),
+        write_zip(tmp_path / "x.zip", files),
+        write_tar(tmp_path / "x.tar.gz", files),
+    ]
+    found = {recognise(open_container(path).entries(), "auto", "x") for path in containers}
+    assert len(found) == 1
+    assert found.pop().classes == ("cat", "dog")
+
+
+def test_an_empty_class_folder_on_disk(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "x", class_folders())
+    (folder / "bird").mkdir()
+    with pytest.raises(DataError, match="'bird' holds no photos"):
+        recognise(open_container(folder).entries(), "auto", str(folder))
