@@ -326,3 +326,29 @@ def test_any_bytes_are_a_recipe_or_an_input_error(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(InputError):
         load_recipe(path)
+
+
+def test_a_table_inside_a_section_is_typed_like_a_section():
+    data = {"path": "photos", "limit": {"train": 3000, "test": 10}}
+    limit = parse({"data": data}).data.limit
+    assert (limit.train, limit.validation, limit.test) == (3000, None, 10)
+    assert parse(None, "data.limit.validation=5").data.limit.validation == 5
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"train": 0}, "data.limit.train: expected 1 to"),
+        ({"train": "all"}, "data.limit.train: expected a whole number"),
+        ({"val": 3}, "did you mean data.limit.validation?"),
+        (5, "data.limit: expected a table [data.limit], received 5"),
+    ],
+)
+def test_a_wrong_limit_is_named_by_its_key(limit, words):
+    assert words in mistakes({"data": {"path": "photos", "limit": limit}})[0]
+
+
+def test_a_source_that_brings_its_images_needs_no_path():
+    assert parse({"data": {"source": "tfds:mnist"}}).data.source == "tfds:mnist"
+    assert "data.source: expected one of" in mistakes({"data": {"source": "tfds:"}})[0]
+    assert any("data.path" in m for m in mistakes({"data": {"source": "places365"}}))

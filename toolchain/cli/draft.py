@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from toolchain.data.containers import open_container
-from toolchain.data.layouts import Layout, recognise
+from toolchain.data.source import find_source
+from toolchain.data.sources.base import Layout
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.training.pretrained import find_imagenet
 
@@ -35,7 +35,7 @@ def draft_recipe(photos: Path, overrides: list[str] | None = None) -> Draft:
       RecipeError: an override is wrong.
     """
     path = photos.expanduser().absolute()
-    layout = recognise(open_container(path).entries(), "auto", str(path))
+    layout = find_source(path).layout
     name = _name(path)
     weights, why = _weights(name, str(path))
     count = len(layout.items)

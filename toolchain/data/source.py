@@ -1,97 +1,131 @@
-"""Where a recipe's images come from: a container with a layout, or scikit-learn's digits."""
+"""Where a recipe's images come from: looks at the place and opens the source that fits it."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
-import numpy as np
-from PIL import Image
-
 from toolchain.data.containers import Container, open_container
-from toolchain.data.layouts import Item, Layout, recognise
-from toolchain.errors import MachineError
+from toolchain.data.exclude import read_names, without
+from toolchain.data.layouts import recognise
+from toolchain.data.sources import digit_csv, npz, places365, table
+from toolchain.data.sources.base import ContainerSource, Item, Layout, ListedFolder, Place, Source
+from toolchain.data.sources.digits import FINGERPRINT, open_digits
+from toolchain.data.sources.tfds import PREFIX, open_tfds
+from toolchain.data.sources.tfds import fingerprint as tfds_fingerprint
+from toolchain.errors import DataError
 from toolchain.models import locate
 from toolchain.recipe import Recipe
 
+__all__ = ["Source", "find_source", "fingerprint", "open_source"]
 
-class Source:
-    """Labelled images in their original bytes."""
-
-    layout: Layout
-
-    def read(self) -> Iterator[tuple[Item, bytes]]:
-        """Every image once, in a fixed order."""
-        raise NotImplementedError
-
-
-class ContainerSource(Source):
-    """Images in a folder or archive."""
-
-    def __init__(self, container: Container, layout: Layout) -> None:
-        self.container = container
-        self.layout = layout
-
-    def read(self) -> Iterator[tuple[Item, bytes]]:
-        """See `Source.read`; the order is the container's."""
-        items = {item.name: item for item in self.layout.items}
-        for name, data in self.container.read(items.keys()):
-            yield items[name], data
-
-
-class DigitsSource(Source):
-    """The 1,797 handwritten digits that scikit-learn ships: 8x8 grey, 0..16, as PNG bytes.
-
-    E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI repository, 1998.
-    """
-
-    def __init__(self) -> None:
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise MachineError(
-                "the digits come with scikit-learn, which is not installed",
-                "data.source",
-                "pip install 'toolchain[train]'",
-            ) from error
-        data = load_digits()
-        self._images = (data.images * (255 / 16)).round().astype(np.uint8)
-        names = tuple(str(digit) for digit in range(10))
-        items = tuple(
-            Item(f"{label}/{position:04}.png", str(label))
-            for position, label in enumerate(data.target)
-        )
-        self.layout = Layout("digits", names, items)
-
-    def read(self) -> Iterator[tuple[Item, bytes]]:
-        """See `Source.read`."""
-        for item, pixels in zip(self.layout.items, self._images, strict=True):
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "PNG")
-            yield item, buffer.getvalue()
-
-
-_DIGITS_FINGERPRINT: Final = hashlib.sha256(b"scikit-learn digits, 1797 images").hexdigest()
-
-
-def fingerprint(recipe: Recipe) -> str:
-    """Changes when the recipe's images do; cheap, for the "up to date" test."""
-    if recipe.data.source == "digits":
-        return _DIGITS_FINGERPRINT
-    return open_container(locate(recipe.data.path, "datasets")).fingerprint()
+# Asked in this order, before the layouts that names alone tell.
+FINDERS: Final[dict[str, Callable[[Place], Source | None]]] = {
+    "npz": npz.find,
+    "places365": places365.find,
+    "digit-csv": digit_csv.find,
+    "table": table.find,
+}
+_TABLES: Final = (".csv", ".tsv")
+_MISSING: Final = "listed, but not there"
 
 
 def open_source(recipe: Recipe) -> Source:
-    """The images that the recipe names.
+    """The images that the recipe names, without those that it excludes.
+
+    Raises:
+      DataError: nothing there, no known layout, fewer than two classes, an empty class; a listed
+        image is not there and the recipe does not say `on_bad_image = "skip"`.
+      MachineError: a package is missing that the source needs.
+    """
+    data = recipe.data
+    source = _opened(recipe)
+    layout = source.layout
+    if data.exclude:
+        layout = without(layout, read_names(locate(data.exclude, "datasets")), data.exclude)
+    if layout.missing and data.on_bad_image == "error":
+        raise DataError(
+            f"{len(layout.missing):,} listed images are not there, the first: {layout.missing[0]}",
+            data.path,
+            'complete the images, or set data.on_bad_image = "skip"',
+        )
+    skipped = (*layout.skipped, *((name, _MISSING) for name in layout.missing))
+    return _narrowed(source, dataclasses.replace(layout, missing=(), skipped=skipped))
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """Changes when the recipe's images or its list of exclusions do; cheap: no image is read."""
+    data = recipe.data
+    if data.source == "digits":
+        images = FINGERPRINT
+    elif data.source.startswith(PREFIX):
+        images = tfds_fingerprint(data.source)
+    else:
+        images = _container_of(locate(data.path, "datasets")).fingerprint()
+    if not data.exclude:
+        return images
+    names = sorted(read_names(locate(data.exclude, "datasets")))
+    text = "\n".join([images, *names])
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def find_source(path: Path, source: str = "auto") -> Source:
+    """The images that lie at `path`, in the layout that `source` names or that fits.
 
     Raises:
       DataError: nothing there, no known layout, fewer than two classes, an empty class.
-      MachineError: digits without scikit-learn.
     """
+    container = _container_of(path)
+    place = Place(path, container, tuple(container.entries()))
+    if source == "table":
+        found: Source | None = table.find(place, strict=True)
+    else:
+        names = list(FINDERS) if source == "auto" else [name for name in FINDERS if name == source]
+        found = next((one for name in names if (one := FINDERS[name](place))), None)
+    if found is not None:
+        return found
+    if source in FINDERS:
+        raise DataError(f"the layout is not {source}", str(path), 'leave data.source = "auto"')
+    return ContainerSource(container, recognise(place.entries, source, str(path)))
+
+
+def _opened(recipe: Recipe) -> Source:
     if recipe.data.source == "digits":
-        return DigitsSource()
-    container = open_container(locate(recipe.data.path, "datasets"))
-    layout = recognise(container.entries(), recipe.data.source, str(container.path))
-    return ContainerSource(container, layout)
+        return open_digits()
+    if recipe.data.source.startswith(PREFIX):
+        return open_tfds(recipe.data.source)
+    return find_source(locate(recipe.data.path, "datasets"), recipe.data.source)
+
+
+def _container_of(path: Path) -> Container:
+    """The folder or archive at `path`; of a table or array, its folder with what belongs to it."""
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (*_TABLES, ".npz"):
+        return open_container(path)
+    alone = ListedFolder(path.parent, [path.name])
+    if suffix == ".npz" or digit_csv.is_table(alone, path.name):
+        return alone
+    text = Place(path, alone, ()).text(path.name)
+    return ListedFolder(path.parent, [path.name, *table.listed(text, path.name)])
+
+
+class _Narrowed:
+    """A source of which only the items of another layout are read."""
+
+    def __init__(self, source: Source, layout: Layout) -> None:
+        self.source = source
+        self.layout = layout
+
+    def read(self) -> Iterator[tuple[Item, bytes]]:
+        """See `Source.read`."""
+        wanted = {item.name for item in self.layout.items}
+        return (pair for pair in self.source.read() if pair[0].name in wanted)
+
+
+def _narrowed(source: Source, layout: Layout) -> Source:
+    if isinstance(source, ContainerSource):
+        return ContainerSource(source.container, layout)
+    return _Narrowed(source, layout)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Final
 
-from toolchain.recipe.sections import Recipe
+from toolchain.recipe.sections import WITHOUT_PATH, Recipe
 
 ALPHAS: Final = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 EMBEDDED_ALPHA: Final = 0.35
@@ -45,7 +45,7 @@ def cross_check(recipe: Recipe) -> list[str]:
     """Mistakes that lie between two keys, each as one sentence."""
     mistakes: list[str] = []
     data, model, start = recipe.data, recipe.model, recipe.fine_tune.start
-    if not data.path and data.source != "digits":
+    if not data.path and not str(data.source).startswith(WITHOUT_PATH):
         mistakes.append("data.path: expected the folder or archive of the photos, received none")
     if isinstance(data.validation, float) and isinstance(data.test, float):
         held_out = data.validation + data.test

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from toolchain.errors import InputError, RecipeError
 from toolchain.recipe.defaults import cross_check, resolve
-from toolchain.recipe.sections import SECTIONS, HeadSection, Recipe
+from toolchain.recipe.sections import SECTIONS, Recipe
 
 MAX_BYTES: Final = 64 * 1024
 # tomllib takes quadratic time over the parts of one dotted key: 8 s for 20,000 of them, 40 KB.
@@ -73,8 +73,6 @@ def parse_recipe(
     for key, value in table.items():
         if key not in SECTIONS:
             mistakes.append(_unknown(key, [*SECTIONS, "name"]))
-        elif not isinstance(value, dict):
-            mistakes.append(f"{key}: expected a table [{key}], received {_show(value)}")
         else:
             values[key] = _section(SECTIONS[key], key, value, mistakes)
     recipe = Recipe(name=name, **values)
@@ -113,7 +111,10 @@ def _override(table: dict[str, Any], text: str, mistakes: list[str]) -> None:
     inner[path[-1]] = parsed
 
 
-def _section(cls: type[Any], prefix: str, table: dict[str, Any], mistakes: list[str]) -> Any:
+def _section(cls: type[Any], prefix: str, table: Any, mistakes: list[str]) -> Any:
+    if not isinstance(table, dict):
+        mistakes.append(f"{prefix}: expected a table [{prefix}], received {_show(table)}")
+        return cls()
     fields = {item.name: item for item in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
@@ -121,11 +122,8 @@ def _section(cls: type[Any], prefix: str, table: dict[str, Any], mistakes: list[
         where = f"{prefix}.{key}"
         if key not in fields:
             mistakes.append(_unknown(where, [f"{prefix}.{known}" for known in fields]))
-        elif hints[key] is HeadSection:
-            if isinstance(value, dict):
-                values[key] = _section(HeadSection, where, value, mistakes)
-            else:
-                mistakes.append(f"{where}: expected a table [{where}], received {_show(value)}")
+        elif dataclasses.is_dataclass(hints[key]):
+            values[key] = _section(hints[key], where, value, mistakes)
         else:
             values[key] = _value(where, value, hints[key], fields[key], mistakes)
     return cls(**values)
@@ -168,7 +166,8 @@ _KIND_NAMES: Final = {int: "a whole number", float: "a number", str: "text", boo
 
 def _bounds(where: str, value: Any, meta: Any, mistakes: list[str]) -> None:
     low, high, choices = meta["low"], meta["high"], meta["choices"]
-    if choices and value not in choices:
+    prefixes = tuple(prefix for prefix in meta["prefixes"] if value != prefix)
+    if choices and value not in choices and not str(value).startswith(prefixes):
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         mistakes.append(

@@ -16,22 +16,53 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    prefixes: tuple[str, ...] = (),
 ) -> Any:
-    """A key of the recipe: its default, what it means, and which values are accepted."""
+    """A key of the recipe: its default, what it means, and which values are accepted.
+
+    A text that starts with one of `prefixes` and goes on is accepted beside the choices.
+    """
     return field(
-        default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices}
+        default=default,
+        metadata={"doc": doc, "low": low, "high": high, "choices": choices, "prefixes": prefixes},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSection:
+    """[data.limit]: at most so many images of a split, classes in proportion; None takes all."""
+
+    train: int | None = setting(None, "train images", low=1, high=100_000_000)
+    validation: int | None = setting(None, "validation images", low=1, high=100_000_000)
+    test: int | None = setting(None, "test images", low=1, high=100_000_000)
+
+
+# Sources that need no data.path: they bring their images along.
+WITHOUT_PATH = ("digits", "tfds:")
 
 
 @dataclass(frozen=True, slots=True)
 class DataSection:
     """[data]: where the photos are and how they are split."""
 
-    path: str = setting("", "folder or archive; from here or from $TOOLCHAIN_DATA/datasets")
+    path: str = setting(
+        "", "folder, archive, table or .npz; from here or from $TOOLCHAIN_DATA/datasets"
+    )
     source: str = setting(
         "auto",
-        "layout of the photos; auto finds out",
-        choices=("auto", "folders", "split-folders", "kaggle-names", "digits"),
+        "layout of the photos, or tfds:NAME; auto finds out",
+        choices=(
+            "auto",
+            "folders",
+            "split-folders",
+            "kaggle-names",
+            "places365",
+            "table",
+            "digit-csv",
+            "npz",
+            "digits",
+        ),
+        prefixes=("tfds:",),
     )
     validation: float = setting(0.15, "share held out for early stopping", low=0.01, high=0.8)
     test: float = setting(0.15, "share held out for verify and benchmark", low=0.01, high=0.8)
@@ -44,6 +75,14 @@ class DataSection:
     on_bad_image: str = setting(
         "error", "stop at an unreadable image, or leave it out", choices=("error", "skip")
     )
+    cache_gib: float = setting(
+        16.0,
+        "decoded photos that would take more are decoded while they are read",
+        low=0.0,
+        high=65536.0,
+    )
+    exclude: str = setting("", "text file with names of images to leave out, one a line")
+    limit: LimitSection = field(default_factory=LimitSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +129,10 @@ class AugmentSection:
     shear: float = setting(0.0, "up to this slope", low=0.0, high=1.0)
     brightness: float = setting(0.0, "up to this share of the range", low=0.0, high=1.0)
     contrast: float = setting(0.0, "up to this share", low=0.0, high=1.0)
+    erase: float = setting(0.0, "cover a box of up to this share of the area", low=0.0, high=0.9)
+    mixup: float = setting(
+        0.0, "blend two photos and their labels: alpha of the Beta distribution", low=0.0, high=10.0
+    )
 
 
 @dataclass(frozen=True, slots=True)

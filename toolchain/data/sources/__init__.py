@@ -1,0 +1,1 @@
+"""One file a source: where labelled images come from, and how each kind is recognised."""

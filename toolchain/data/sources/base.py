@@ -1,0 +1,216 @@
+"""What every source gives: items with a class, their bytes, and what was left out and why."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from toolchain.data.containers import Container, Entry, FolderContainer
+from toolchain.errors import DataError
+from toolchain.images.decode import MAX_BYTES, SUFFIXES
+from toolchain.values import Split
+
+SPLIT_NAMES: Final[dict[str, Split]] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image that has a class, and a split where the layout gives one."""
+
+    name: str
+    class_name: str
+    split: Split | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What was recognised.
+
+    Attributes:
+      name: of the layout, as `data.source` names it.
+      classes: names in the order of the labels.
+      items: one an image.
+      notes: what was assumed or left aside, one sentence each.
+      missing: images that a list names and that are not there.
+      skipped: (name, reason) of images that are left out.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+class Source(Protocol):
+    """Labelled images in their original bytes."""
+
+    layout: Layout
+
+    def read(self) -> Iterator[tuple[Item, bytes]]:
+        """Every image once, in a fixed order."""
+
+
+class ContainerSource:
+    """Image files in a folder or archive."""
+
+    def __init__(self, container: Container, layout: Layout) -> None:
+        self.container = container
+        self.layout = layout
+
+    def read(self) -> Iterator[tuple[Item, bytes]]:
+        """See `Source.read`; the order is the container's."""
+        items = {item.name: item for item in self.layout.items}
+        for name, data in self.container.read(items.keys()):
+            yield items[name], data
+
+
+class ArraySource:
+    """Images that are rows of an array; they are handed on as PNG, so that one decoder sees all.
+
+    Attributes:
+      rows: called anew for every reading; yields uint8 [height, width] or [height, width, 3], one
+        for each item of the layout, in their order.
+    """
+
+    def __init__(self, layout: Layout, rows: Callable[[], Iterable[NDArray[np.uint8]]]) -> None:
+        self.layout = layout
+        self.rows = rows
+
+    def read(self) -> Iterator[tuple[Item, bytes]]:
+        """See `Source.read`."""
+        for item, pixels in zip(self.layout.items, self.rows(), strict=True):
+            buffer = io.BytesIO()
+            # Uncompressed: deflating 28x28 pixels takes as long as decoding and resizing them.
+            Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
+            yield item, buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What lies at `data.path`: the container and the names in it."""
+
+    path: Path
+    container: Container
+    entries: tuple[Entry, ...]
+
+    def images(self) -> list[str]:
+        """Names of the photos, hidden ones left out."""
+        return image_names(self.entries)
+
+    def files(self, *suffixes: str) -> list[str]:
+        """Names of the files that end so, hidden ones left out, sorted."""
+        names = (e.name for e in self.entries if not e.is_folder and not is_hidden(e.name))
+        return sorted(n for n in names if PurePosixPath(n).suffix.lower() in suffixes)
+
+    def text(self, name: str) -> str:
+        """A list or table of UTF-8 text.
+
+        Raises:
+          DataError: it is too large, or no UTF-8.
+        """
+        data = next((data for _, data in self.container.read({name})), b"")
+        if len(data) > MAX_BYTES:
+            raise DataError(f"a list has at most {MAX_BYTES:,} bytes", self.where(name))
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"expected UTF-8 text: {error.reason} at byte {error.start:,}", self.where(name)
+            ) from error
+
+    def where(self, name: str) -> str:
+        """What to call a file of this place in an error."""
+        return str(self.container.path / name)
+
+
+class ListedFolder(FolderContainer):
+    """A folder of which only the named files count, as a table beside other things says."""
+
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        super().__init__(path)
+        self.names = frozenset(names)
+
+    def entries(self) -> list[Entry]:
+        """The named files that are there; one behind a link is not."""
+        root = self.path.resolve()
+        found = []
+        for name in sorted(self.names):
+            file = root / name
+            # resolve() raises on a loop of links only when strict, is_file() then says no.
+            if file.resolve() == file and file.is_file():
+                found.append(Entry(name, file.stat().st_size, False))
+        return found
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a part of the path is hidden, or macOS's shadow of another file."""
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def image_names(entries: Sequence[Entry]) -> list[str]:
+    """Names of the files that are photos by their suffix, hidden ones left out."""
+    return [
+        entry.name
+        for entry in entries
+        if not entry.is_folder
+        and PurePosixPath(entry.name).suffix.lower() in SUFFIXES
+        and not is_hidden(entry.name)
+    ]
+
+
+def common_root(files: Sequence[str]) -> str:
+    """The folder all files share, as "a/b/" or ""; archives often hold one folder of everything."""
+    if not files:
+        return ""
+    first, last = min(files).split("/")[:-1], max(files).split("/")[:-1]
+    shared = []
+    for left, right in zip(first, last, strict=False):
+        if left != right:
+            break
+        shared.append(left)
+    return "".join(part + "/" for part in shared)
+
+
+def in_order(classes: Iterable[str]) -> tuple[str, ...]:
+    """Class names sorted; whole numbers by their value, so that 10 follows 9."""
+    names = set(classes)
+    numbers = all(name.isascii() and name.isdecimal() for name in names)
+    return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
+
+
+def check_classes(classes: Sequence[str], where: str, remedy: str) -> None:
+    """Refuse what cannot be told apart or printed.
+
+    Raises:
+      DataError: fewer than two classes, or a name that is empty or not printable.
+    """
+    if len(classes) < 2:
+        raise DataError(
+            f"expected at least two classes, found one: {classes[0]}"
+            if classes
+            else "expected at least two classes, found none",
+            where,
+            remedy,
+        )
+    for name in classes:
+        if not name or not name.isprintable():
+            raise DataError(
+                f"expected class names of printable text, found {name!r}", where, "rename the class"
+            )

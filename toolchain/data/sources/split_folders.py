@@ -1,0 +1,27 @@
+"""Class folders below train/, val/ (or valid/, validation/) and test/; the split is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolchain.data.sources.base import SPLIT_NAMES, Item
+
+
+def items(files: Sequence[str], root: str) -> list[Item] | None:
+    """One item a photo with its split, or None where a photo lies elsewhere."""
+    found = []
+    for name in files:
+        parts = name.removeprefix(root).split("/")
+        split = SPLIT_NAMES.get(parts[0].lower())
+        if split is None or len(parts) < 3:
+            return None
+        found.append(Item(name, parts[1], split))
+    return found
+
+
+def empty_folders(files: Sequence[str], folders: Sequence[str], root: str) -> list[str]:
+    """Folders that stand where class folders stand, and hold no photo."""
+    filled = {"/".join(name.removeprefix(root).split("/")[:2]) for name in files}
+    inside = [folder.removeprefix(root) for folder in folders if folder.startswith(root)]
+    pairs = [f for f in inside if f.count("/") == 1 and f not in filled]
+    return sorted(f for f in pairs if f.split("/")[0].lower() in SPLIT_NAMES)

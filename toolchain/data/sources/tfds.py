@@ -1,0 +1,110 @@
+"""A data set that tensorflow-datasets has prepared on this machine: `source = "tfds:NAME"`.
+
+Nothing is downloaded here. Images are taken as stored and decoded by our own decoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+from collections.abc import Iterator
+from typing import Any, Final
+
+from toolchain.data.sources.base import SPLIT_NAMES, Item, Layout, check_classes, in_order
+from toolchain.errors import DataError, MachineError
+from toolchain.values import Split
+
+PREFIX: Final = "tfds:"
+_PACKAGE: Final = "tensorflow-datasets"
+
+
+def fingerprint(name: str) -> str:
+    """Changes with the name and the installed version; `tfds:mnist:3.0.1` pins the data's own."""
+    try:
+        version = importlib.metadata.version(_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        version = "not installed"
+    return hashlib.sha256(f"{name}\0{version}".encode()).hexdigest()
+
+
+class TfdsSource:
+    """Labelled images of a prepared data set; a split of another name than ours is split anew."""
+
+    def __init__(self, builder: Any, tfds: Any, name: str) -> None:
+        self._builder, self._tfds, self._name = builder, tfds, name
+        keys = builder.info.supervised_keys
+        features = builder.info.features
+        if not keys or not hasattr(features[keys[1]], "int2str"):
+            raise DataError(
+                "expected a data set of images with one class each", name, "choose another data set"
+            )
+        self._image, self._label = keys[:2]
+        self._class_of = features[self._label].int2str
+        items = tuple(self._items())
+        names = [features[self._label].int2str(i) for i in range(features[self._label].num_classes)]
+        filled = {item.class_name for item in items}
+        classes = tuple(n for n in names if n in filled) or in_order(filled)
+        check_classes(classes, name, "choose another data set")
+        self.layout = Layout("tfds", classes, items, (f"data set {builder.info.full_name}",))
+
+    def read(self) -> Iterator[tuple[Item, bytes]]:
+        """See `Source.read`; the bytes are the PNG or JPEG as stored."""
+        rows = (row for _, row in self._rows())
+        for item, row in zip(self.layout.items, rows, strict=True):
+            yield item, bytes(row[self._image])
+
+    def _items(self) -> Iterator[Item]:
+        for number, (split, row) in enumerate(self._rows()):
+            label = self._class_of(int(row[self._label]))
+            yield Item(f"{split}/{number:07}", label, _given(split, self._builder.info.splits))
+
+    def _rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for split in sorted(self._builder.info.splits):
+            if split == "unsupervised":
+                continue
+            data = self._builder.as_dataset(
+                split=split,
+                shuffle_files=False,
+                decoders={self._image: self._tfds.decode.SkipDecoding()},
+            )
+            yield from ((split, row) for row in self._tfds.as_numpy(data))
+
+
+def open_tfds(source: str) -> TfdsSource:
+    """The data set of `tfds:NAME`, which must lie prepared on this machine.
+
+    Raises:
+      MachineError: tensorflow-datasets is not installed.
+      DataError: the name is unknown, the data is not prepared, or has no images with a class.
+    """
+    name = source.removeprefix(PREFIX)
+    try:
+        tfds = importlib.import_module("tensorflow_datasets")
+    except ImportError as error:
+        raise MachineError(
+            f"{source} needs {_PACKAGE}, which is not installed ({error})",
+            "data.source",
+            f"pip install {_PACKAGE}",
+        ) from error
+    try:
+        builder = tfds.builder(name)
+    # The library's own errors for an unknown name are ImportError and ValueError by descent.
+    except (ImportError, ValueError, OSError) as error:
+        raise DataError(
+            f"tensorflow-datasets knows no {name!r}: {str(error).splitlines()[0][:120]}",
+            "data.source",
+            "see its catalogue for the names",
+        ) from error
+    if not builder.info.splits:
+        raise DataError(
+            f"the data set {name!r} is not prepared on this machine, and is not downloaded here",
+            str(builder.data_dir),
+            f"prepare it once: tfds build {name}",
+        )
+    return TfdsSource(builder, tfds, source)
+
+
+def _given(split: str, splits: Any) -> Split | None:
+    # One split called "train" is all there is, and no decision of its authors.
+    return SPLIT_NAMES.get(split) if len(splits) > 1 else None
