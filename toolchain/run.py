@@ -73,6 +73,10 @@ class Run:
         """Where a stage's published files lie."""
         return self.folder / stage
 
+    def shared(self, name: str) -> Path:
+        """Where the runs beside this one keep what they share; no recipe's name starts so."""
+        return self.folder.parent / ".cache" / name
+
     def log(self, stage: str) -> Path:
         """Where the native libraries' messages of a stage go; makes the folder.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import ModelError
+from toolchain.images.stored import PixelReader, StoredPixels
 from toolchain.run import write_text
 
 Split = Literal["train", "validation", "test"]
@@ -28,7 +29,7 @@ class Dataset:
     """Decoded, resized, split images of one recipe.
 
     Attributes:
-      folder: where it is saved; holds pixels.npy, uint8 [count, size, size, 3] RGB.
+      folder: where it is saved; holds pixels.npy, uint8 [n, size, size, 3] RGB, unless streamed.
       classes: names, in the order of the labels.
       size: width and height in pixels.
       names: each image's name in its source.
@@ -37,6 +38,9 @@ class Dataset:
       sha256: each image's hash, of its resized pixels.
       skipped: (name, reason) of images left out.
       notes: what was assumed, one sentence each.
+      rows: where each image lies in pixels.npy; empty when it holds these images in this order.
+      streamed: whether images are decoded when they are read, since storing them takes too much.
+      stream: what reads a streamed Dataset's images; not saved (see data/stage.py).
     """
 
     folder: Path
@@ -48,17 +52,27 @@ class Dataset:
     sha256: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    streamed: bool = False
+    stream: PixelReader | None = field(default=None, compare=False, repr=False)
 
     def indices(self, split: Split) -> NDArray[np.int64]:
         """Positions of a split's images, int64 [n], ascending."""
         return np.flatnonzero(np.asarray(self.splits) == split).astype(np.int64)
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """All images, memory-mapped read-only: uint8 [count, size, size, 3]."""
-        array: NDArray[np.uint8] = np.load(
-            self.folder / PIXELS_FILE, mmap_mode="r", allow_pickle=False
-        )
-        return array
+    def pixels(self) -> PixelReader:
+        """All images, [count, size, size, 3]; index with rows to get them as uint8 arrays.
+
+        Raises:
+          ModelError: the file is damaged, or streamed images have nothing that reads them.
+        """
+        path = self.folder / PIXELS_FILE
+        if self.stream is not None:
+            return self.stream
+        try:
+            return StoredPixels(path, np.asarray(self.rows, np.int64) if self.rows else None)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot be read: {error}", str(path), "run: make train") from error
 
     def label_array(self) -> NDArray[np.int64]:
         """All labels, int64 [count]."""
@@ -66,13 +80,14 @@ class Dataset:
 
     def save(self) -> None:
         """Write dataset.json into `folder`."""
-        save_value(self, self.folder / "dataset.json")
+        save_value(dataclasses.replace(self, stream=None), self.folder / "dataset.json")
 
     @staticmethod
     def load(folder: Path) -> Dataset:
         """Read what `save` wrote."""
         data = load_value(folder / "dataset.json")
-        tuples = ("classes", "names", "labels", "splits", "sha256", "notes")
+        data.pop("stream")
+        tuples = ("classes", "names", "labels", "splits", "sha256", "notes", "rows")
         fixed: dict[str, Any] = {key: tuple(data.pop(key)) for key in tuples}
         skipped = tuple((name, reason) for name, reason in data.pop("skipped"))
         return Dataset(folder=folder, skipped=skipped, **fixed, **data)

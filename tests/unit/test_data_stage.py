@@ -151,6 +151,6 @@ def test_digits(out: Path) -> None:
     assert dataset.classes == tuple("0123456789")
     assert dataset.labels == tuple(real.target)
     # The mean survives the enlargement: 0..16 became 0..255.
-    means = dataset.pixels().mean(axis=(1, 2, 3)) / 255 * 16
+    means = np.asarray(dataset.pixels()).mean(axis=(1, 2, 3)) / 255 * 16
     assert np.corrcoef(means, real.images.mean(axis=(1, 2)))[0, 1] > 0.99
     assert any("enlarged" in note for note in dataset.notes)

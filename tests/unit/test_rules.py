@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "run": {"errors"},
     "recipe": {"errors"},
     "contract": {"errors", "images"},
-    "values": {"errors", "run"},
+    "values": {"errors", "run", "images"},
     "data": SPINE,
     "training": SPINE,
     "quantization": SPINE | {"training"},

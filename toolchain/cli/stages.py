@@ -53,10 +53,17 @@ def _tensorflow(run: Run, stage: str) -> Iterator[None]:
 
 
 def data(recipe: Recipe, run: Run, out: Path) -> None:
-    """Decode and split the photos."""
+    """Decode and split the photos; those decoded for another recipe are taken from the cache."""
     from toolchain.data.stage import build_dataset
 
-    build_dataset(recipe, out)
+    build_dataset(recipe, out, run.shared("pixels"))
+
+
+def load_dataset(recipe: Recipe, run: Run) -> Dataset:
+    """The dataset with what reads its pixels."""
+    from toolchain.data.stage import open_dataset
+
+    return open_dataset(run.stage("data"), recipe)
 
 
 def show_data(run: Run) -> None:
@@ -76,7 +83,7 @@ def train(recipe: Recipe, run: Run, out: Path) -> None:
     with _tensorflow(run, "train"):
         from toolchain.training.stage import train_model
 
-        train_model(Dataset.load(run.stage("data")), recipe, out)
+        train_model(load_dataset(recipe, run), recipe, out)
 
 
 def show_train(run: Run) -> None:
@@ -104,7 +111,7 @@ def quantize(recipe: Recipe, run: Run, out: Path) -> None:
     with _tensorflow(run, "quantize"):
         from toolchain.quantization.stage import quantize_model
 
-        quantize_model(load_trained(run), Dataset.load(run.stage("data")), recipe, out)
+        quantize_model(load_trained(run), load_dataset(recipe, run), recipe, out)
 
 
 def show_quantize(run: Run) -> None:
@@ -171,7 +178,7 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     """
     from toolchain.verification.parity import verify as compare
 
-    dataset = Dataset.load(run.stage("data"))
+    dataset = load_dataset(recipe, run)
     rows = dataset.indices("test")[: recipe.verify.images or None]
     with _tensorflow(run, "verify"):
         from toolchain.export.reference import reference_probabilities
@@ -181,7 +188,7 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     result = compare(
         load_exported(run),
         references,
-        dataset.pixels()[rows],
+        dataset.pixels().view(rows),
         dataset.label_array()[rows],
         dataset.classes,
         recipe.verify,

@@ -2,129 +2,123 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import os
+import dataclasses
+import shutil
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from toolchain.data.layouts import Item
-from toolchain.data.source import Source, open_source
-from toolchain.data.split import assign, check
-from toolchain.errors import DataError, ImageError
-from toolchain.images.preprocess import pixels_of
+from toolchain.data.access import random_access
+from toolchain.data.cache import cached, share, stored_bytes
+from toolchain.data.journal import Row
+from toolchain.data.originals import changes
+from toolchain.data.selection import select
+from toolchain.data.source import fingerprint, open_source
+from toolchain.data.sources.base import Source
+from toolchain.data.stream import StreamedPixels
+from toolchain.errors import DataError
 from toolchain.recipe import Recipe
-from toolchain.terminal import say, track
-from toolchain.values import PIXELS_FILE, Dataset, Split
-
-# Enough for every thread, and little memory: 512 photos of 1 MB.
-_CHUNK: Final = 512
-
-Decoded = tuple[Item, NDArray[np.uint8] | None, str]
+from toolchain.terminal import say
+from toolchain.values import Dataset
 
 
-def build_dataset(recipe: Recipe, out: Path) -> Dataset:
+def build_dataset(recipe: Recipe, out: Path, cache: Path | None = None) -> Dataset:
     """Read the recipe's images into `out`.
 
+    Args:
+      recipe: says where they are, their size and how they are split.
+      out: gets dataset.json, and pixels.npy unless the recipe's images are streamed.
+      cache: holds decoded photos for all recipes; None decodes for this one alone.
+
     Returns:
-      The saved Dataset; its pixels are uint8 [count, size, size, 3] RGB in `out`/pixels.npy.
+      The saved Dataset.
 
     Raises:
-      DataError: see `source.open_source` and `split.check`; also when images cannot be decoded
-        and the recipe does not say `on_bad_image = "skip"`.
+      DataError: see `source.open_source` and `selection.select`; also when images cannot be decoded
+        and the recipe does not say `on_bad_image = "skip"`, or cannot be streamed.
+      MachineError: there is no room for the decoded photos.
     """
-    source = open_source(recipe)
-    size = int(recipe.input.size or 0)
-    items, hashes, skipped = _decode_all(source, size, recipe.data.on_bad_image, out)
-    index = {name: position for position, name in enumerate(source.layout.classes)}
-    labels = [index[item.class_name] for item in items]
-    given: list[Split | None] = [item.split for item in items]
-    splits = assign(hashes, labels, given, recipe.data)
-    where = recipe.data.path or recipe.data.source
-    notes = [f"layout: {source.layout.name}", *_upscale_note(source, size)]
-    notes += check(splits, labels, source.layout.classes, where)
-    dataset = Dataset(
-        folder=out,
-        classes=source.layout.classes,
-        size=size,
-        names=tuple(item.name for item in items),
-        labels=tuple(labels),
-        splits=tuple(splits),
-        sha256=tuple(hashes),
-        skipped=tuple(skipped),
-        notes=tuple(notes),
-    )
+    source, size = open_source(recipe), int(recipe.input.size or 0)
+    streamed = _is_streamed(source, size, recipe.data.cache_gib)
+    folder = cache or out / ".cache"
+    found = cached(source, fingerprint(recipe), size, folder, store=not streamed)
+    if found.pixels is not None:
+        share(found.pixels, out)
+    if cache is None:
+        shutil.rmtree(folder)
+    dataset = _dataset(recipe, source, found.rows, out, streamed)
     dataset.save()
     _tell(dataset)
-    return dataset
+    return _with_stream(dataset, source)
 
 
-def _decode_all(
-    source: Source, size: int, on_bad_image: str, out: Path
-) -> tuple[list[Item], list[str], list[tuple[str, str]]]:
-    count = len(source.layout.items)
-    pixels = np.lib.format.open_memmap(
-        out / PIXELS_FILE, mode="w+", dtype=np.uint8, shape=(count, size, size, 3)
+def open_dataset(folder: Path, recipe: Recipe) -> Dataset:
+    """A saved Dataset whose pixels can be read, streamed ones too.
+
+    Raises:
+      ModelError: none is saved there.
+      DataError: streamed photos are not there any more.
+    """
+    dataset = Dataset.load(folder)
+    return _with_stream(dataset, open_source(recipe)) if dataset.streamed else dataset
+
+
+def _with_stream(dataset: Dataset, source: Source) -> Dataset:
+    if not dataset.streamed:
+        return dataset
+    fetch = random_access(source)
+    stream = StreamedPixels(fetch, dataset.names, dataset.sha256, dataset.size)
+    return dataclasses.replace(dataset, stream=stream)
+
+
+def _is_streamed(source: Source, size: int, limit_gib: float) -> bool:
+    needed = stored_bytes(len(source.layout.items), size) / 2**30
+    if needed <= limit_gib:
+        return False
+    random_access(source)  # before hours of work, not after
+    say(
+        f"decoded photos would take {needed:.1f} GiB, data.cache_gib allows {limit_gib:g}: "
+        "they are decoded again whenever they are read"
     )
-    items: list[Item] = []
-    hashes: list[str] = []
-    bad: list[tuple[str, str]] = []
-    for item, array, reason in track(_decoded(source, size), "decoding", total=count):
-        if array is None:
-            bad.append((item.name, reason))
-            continue
-        pixels[len(items)] = array
-        hashes.append(hashlib.sha256(array.tobytes()).hexdigest())
-        items.append(item)
-    pixels.flush()
-    if bad and on_bad_image == "error":
-        name, reason = bad[0]
-        others = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise DataError(
-            f"{reason}{others}", name, 'mend or delete it, or set data.on_bad_image = "skip"'
-        )
-    if bad:
-        _shorten(out, pixels, len(items))
-    return items, hashes, bad
+    return True
 
 
-def _shorten(out: Path, pixels: NDArray[np.uint8], count: int) -> None:
-    """Cut the rows that skipped images left over."""
-    aside = out / "pixels.short.npy"
-    short = np.lib.format.open_memmap(
-        aside, mode="w+", dtype=np.uint8, shape=(count, *pixels.shape[1:])
+def _dataset(
+    recipe: Recipe, source: Source, rows: Sequence[Row], out: Path, streamed: bool
+) -> Dataset:
+    layout, items, size = source.layout, source.layout.items, int(recipe.input.size or 0)
+    bad = [(items[row.position].name, row.reason) for row in rows if row.reason]
+    if bad and recipe.data.on_bad_image == "error":
+        raise _bad_images(bad)
+    good = [row for row in rows if not row.reason]
+    where = recipe.data.path or recipe.data.source
+    hashes = [row.sha256 for row in good]
+    chosen = select(
+        [items[row.position] for row in good], hashes, layout.classes, recipe.data, where
     )
-    for start in range(0, count, _CHUNK):
-        short[start : start + _CHUNK] = pixels[start : min(start + _CHUNK, count)]
-    short.flush()
-    aside.replace(out / PIXELS_FILE)
+    kept = [good[place] for place in chosen.places]
+    notes = (f"layout: {layout.name}", *layout.notes, *changes(source, size), *chosen.notes)
+    return Dataset(
+        folder=out,
+        classes=layout.classes,
+        size=size,
+        names=tuple(items[row.position].name for row in kept),
+        labels=chosen.labels,
+        splits=chosen.splits,
+        sha256=tuple(row.sha256 for row in kept),
+        skipped=(*layout.skipped, *bad, *chosen.skipped),
+        notes=notes,
+        rows=() if len(kept) == len(rows) else tuple(row.position for row in kept),
+        streamed=streamed,
+    )
 
 
-def _decoded(source: Source, size: int) -> Iterator[Decoded]:
-    def decode(pair: tuple[Item, bytes]) -> Decoded:
-        item, data = pair
-        try:
-            return item, pixels_of(data, item.name, size), ""
-        except ImageError as error:
-            return item, None, error.what
-
-    # Pillow releases the interpreter lock while it decodes and resizes, so threads are enough.
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        pairs = source.read()
-        while chunk := list(itertools.islice(pairs, _CHUNK)):
-            yield from pool.map(decode, chunk)
-
-
-def _upscale_note(source: Source, size: int) -> list[str]:
-    if source.layout.name != "digits":
-        return []
-    return [f"8x8 grey digits are enlarged to {size}x{size} and repeated to three channels"]
+def _bad_images(bad: Sequence[tuple[str, str]]) -> DataError:
+    name, reason = bad[0]
+    others = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return DataError(
+        f"{reason}{others}", name, 'mend or delete it, or set data.on_bad_image = "skip"'
+    )
 
 
 def _tell(dataset: Dataset) -> None:

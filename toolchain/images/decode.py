@@ -20,6 +20,8 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 # Pillow warns from 89,478,485 pixels on and refuses twice that; a 284 KB PNG of 10,000 x 10,000
 # took 397 MB with only the warning, so our own bound lies below it.
 MAX_PIXELS: Final = 50_000_000
+# Part of every cache's key: raise it when the same bytes would give other pixels than before.
+DECODER: Final = 1
 # Set once: `catch_warnings` changes the whole process and images are decoded in several threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _REMEDY: Final = f"give one of {', '.join(FORMATS)} that an image viewer opens"
@@ -83,7 +85,8 @@ def _load(data: bytes, name: str, draft: tuple[int, int] | None) -> Image.Image:
         image.draft("RGB", (2 * draft[0], 2 * draft[1]))
     # verify() accepts truncated JPEGs; only load() meets the damage.
     image.load()
-    return _to_rgb(ImageOps.exif_transpose(image))
+    ImageOps.exif_transpose(image, in_place=True)
+    return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -94,7 +97,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    # `convert` would copy what is RGB already: with exif_transpose's copy, 18 % of the time.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_file(path: Path) -> bytes:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.images.stored import PixelReader
+
 Batch = tuple[NDArray[Any], NDArray[np.int64]]
 
 
@@ -19,12 +21,12 @@ class Examples:
     """Rows of an array with their labels.
 
     Attributes:
-      inputs: uint8 [count, size, size, 3] pixels, or float32 [count, features]; may be mapped.
+      inputs: pixels [count, size, size, 3], read batch by batch; or float32 [count, features].
       labels: int64 [count].
       rows: int64 positions in both that belong to this split.
     """
 
-    inputs: NDArray[Any]
+    inputs: NDArray[Any] | PixelReader
     labels: NDArray[np.int64]
     rows: NDArray[np.int64]
 

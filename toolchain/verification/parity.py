@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from toolchain.contract import ExportedModel
 from toolchain.errors import InputError, ModelError
+from toolchain.images.stored import Pixels
 from toolchain.recipe.sections import VerifySection
 from toolchain.run import sha256_file
 from toolchain.runtimes import IsolatedRunner
@@ -53,7 +54,7 @@ class _Bounds:
 def verify(
     exported: Sequence[ExportedModel],
     references: Mapping[str, Probabilities],
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
     gates: VerifySection,
@@ -64,7 +65,7 @@ def verify(
       exported: the files.
       references: precision -> probabilities of the Keras model such files come from, float32
         [n, classes]: "fp32" the float model, always needed; "int8-qat" the QAT graph.
-      pixels: the test images, uint8 [n, size, size, 3] RGB; may be memory-mapped.
+      pixels: the test images, uint8 [n, size, size, 3] RGB; read in steps.
       labels: their classes, int64 [n].
       classes: names, in the order of the labels.
       gates: the bounds of the recipe.
@@ -86,7 +87,7 @@ def verify(
 def _check_arguments(
     exported: Sequence[ExportedModel],
     references: Mapping[str, Probabilities],
-    pixels: NDArray[np.uint8],
+    pixels: Pixels,
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
 ) -> None:
@@ -106,7 +107,7 @@ def _check_arguments(
             )
 
 
-def _run(model: ExportedModel, pixels: NDArray[np.uint8]) -> _Answers:
+def _run(model: ExportedModel, pixels: Pixels) -> _Answers:
     if sha256_file(model.path) != model.sha256:
         raise ModelError(
             "the file was changed after it was exported", str(model.path), "export it again"
