@@ -135,12 +135,15 @@ def _folder(name: str) -> str:
 
 
 def _names_photos(text: str, name: str, images: Set[str]) -> bool:
+    """Whether one of the first rows names a photo; what is damaged after it is told later."""
     try:
         columns, rows = _parse(text, name)
-        probe = [row for _, row in itertools.islice(rows, _PROBE) if len(row) >= columns.width]
+        for _, row in itertools.islice(rows, _PROBE):
+            if len(row) >= columns.width and _folder(name) + _normal(row[columns.path]) in images:
+                return True
     except csv.Error:
-        return False
-    return any(_folder(name) + _normal(row[columns.path]) in images for row in probe)
+        pass
+    return False
 
 
 def _rows(place: Place, name: str, given: Split | None) -> Iterator[Row]:

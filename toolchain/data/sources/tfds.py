@@ -9,9 +9,10 @@ import hashlib
 import importlib
 import importlib.metadata
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
-from toolchain.data.sources.base import SPLIT_NAMES, Item, Layout, check_classes, in_order
+from toolchain.data.sources.base import SPLIT_NAMES, Item, Layout, check_classes
 from toolchain.errors import DataError, MachineError
 from toolchain.values import Split
 
@@ -34,17 +35,17 @@ class TfdsSource:
     def __init__(self, builder: Any, tfds: Any, name: str) -> None:
         self._builder, self._tfds, self._name = builder, tfds, name
         keys = builder.info.supervised_keys
-        features = builder.info.features
-        if not keys or not hasattr(features[keys[1]], "int2str"):
+        label: Any = builder.info.features[keys[1]] if keys else None
+        if not hasattr(label, "int2str"):
             raise DataError(
                 "expected a data set of images with one class each", name, "choose another data set"
             )
         self._image, self._label = keys[:2]
-        self._class_of = features[self._label].int2str
+        self._class_of = label.int2str
         items = tuple(self._items())
-        names = [features[self._label].int2str(i) for i in range(features[self._label].num_classes)]
         filled = {item.class_name for item in items}
-        classes = tuple(n for n in names if n in filled) or in_order(filled)
+        names = (str(label.int2str(number)) for number in range(label.num_classes))
+        classes = tuple(class_name for class_name in names if class_name in filled)
         check_classes(classes, name, "choose another data set")
         self.layout = Layout("tfds", classes, items, (f"data set {builder.info.full_name}",))
 
@@ -55,9 +56,12 @@ class TfdsSource:
             yield item, bytes(row[self._image])
 
     def _items(self) -> Iterator[Item]:
-        for number, (split, row) in enumerate(self._rows()):
+        splits = self._builder.info.splits
+        numbers = dict.fromkeys(splits, 0)
+        for split, row in self._rows():
             label = self._class_of(int(row[self._label]))
-            yield Item(f"{split}/{number:07}", label, _given(split, self._builder.info.splits))
+            yield Item(f"{split}/{numbers[split]:07}", label, _given(split, splits))
+            numbers[split] += 1
 
     def _rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for split in sorted(self._builder.info.splits):
@@ -96,7 +100,8 @@ def open_tfds(source: str) -> TfdsSource:
             "data.source",
             "see its catalogue for the names",
         ) from error
-    if not builder.info.splits:
+    # The splits of a set that is not prepared can be known too, from the library's own records.
+    if not builder.info.splits or not Path(str(builder.data_dir)).is_dir():
         raise DataError(
             f"the data set {name!r} is not prepared on this machine, and is not downloaded here",
             str(builder.data_dir),

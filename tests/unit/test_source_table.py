@@ -1,0 +1,175 @@
+"""A CSV or TSV of path and label, as people write them, and what is no such table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from photo_files import photo, write_folder, write_tar, write_zip
+
+from toolchain.data.source import find_source, fingerprint, open_source
+from toolchain.errors import DataError
+from toolchain.recipe import parse_recipe
+
+PHOTOS = {f"images/{n}.png": photo(n) for n in range(4)}
+LABELS = {f"images/{n}.png": ("cat", "dog")[n % 2] for n in range(4)}
+ROWS = "".join(f"{name},{label}\n" for name, label in LABELS.items())
+
+
+def folder(tmp_path: Path, text: str | bytes, name: str = "labels.csv") -> Path:
+    data = text.encode() if isinstance(text, str) else text
+    return write_folder(tmp_path / "x", {**PHOTOS, name: data})
+
+
+def labels(path: Path) -> dict[str, str]:
+    source = find_source(path)
+    assert source.layout.name == "table"
+    read = {item.name: data for item, data in source.read()}
+    assert read == PHOTOS
+    return {item.name: item.class_name for item in source.layout.items}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROWS,
+        "path,label\n" + ROWS,
+        "\ufeffpath,label\r\n" + ROWS.replace("\n", "\r\n"),
+        "image,breed\n" + ROWS,
+        "breed,filename\n" + "".join(f"{v},{k}\n" for k, v in LABELS.items()),
+        "".join(f"{v},{k}\n" for k, v in LABELS.items()),
+        "id,label,path\n" + "".join(f"7,{v},{k}\n" for k, v in LABELS.items()),
+        ROWS.replace(",", ";"),
+        ROWS.replace("images/", "images\\"),
+        ROWS.replace("images/", "./images/"),
+        "\n" + ROWS.replace("\n", "\n\n"),
+        "path,label\n" + "".join(f'"{k}"," {v} "\n' for k, v in LABELS.items()),
+    ],
+)
+def test_tables_as_people_write_them(tmp_path: Path, text: str) -> None:
+    assert labels(folder(tmp_path, text)) == LABELS
+
+
+def test_tabs(tmp_path: Path) -> None:
+    assert labels(folder(tmp_path, ROWS.replace(",", "\t"), "labels.tsv")) == LABELS
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+def test_inside_an_archive_with_a_folder_around_it(tmp_path: Path, write: object) -> None:
+    files = {**PHOTOS, "labels.csv": ROWS.encode()}
+    inside = {f"set/{name}": data for name, data in files.items()}
+    suffix = "zip" if write is write_zip else "tar.xz"
+    source = find_source(write(tmp_path / f"x.{suffix}", inside))  # type: ignore[operator]
+    assert source.layout.name == "table"
+    assert {item.name.removeprefix("set/"): item.class_name for item in source.layout.items} == (
+        LABELS
+    )
+
+
+def test_the_table_itself_is_the_path(tmp_path: Path) -> None:
+    path = folder(tmp_path, ROWS)
+    write_folder(path, {"other.csv": ROWS.replace("dog", "bird").encode()})
+    assert labels(path / "labels.csv") == LABELS
+    assert set(labels(path / "other.csv").values()) == {"cat", "bird"}
+    with pytest.raises(DataError, match=r"several tables name photos: labels\.csv, other\.csv"):
+        find_source(path)
+
+
+def test_a_third_column_is_the_split(tmp_path: Path) -> None:
+    text = "".join(
+        f"{name},{label},{split}\n"
+        for (name, label), split in zip(
+            LABELS.items(), ("train", "val", "Test", "train"), strict=True
+        )
+    )
+    layout = find_source(folder(tmp_path, text)).layout
+    assert [item.split for item in layout.items] == ["train", "validation", "test", "train"]
+
+
+def test_tables_named_as_splits_give_them(tmp_path: Path) -> None:
+    rows = ROWS.splitlines(keepends=True)
+    path = folder(tmp_path, rows[0] + rows[1] + rows[2], "train.csv")
+    write_folder(path, {"test.csv": rows[3].encode()})
+    layout = find_source(path).layout
+    assert {item.name: item.split for item in layout.items}["images/3.png"] == "test"
+    assert [item.split for item in layout.items].count("train") == 3
+
+
+def test_numbers_are_in_their_order(tmp_path: Path) -> None:
+    text = "".join(f"images/{n}.png,{label}\n" for n, label in enumerate((10, 9, 100, 9)))
+    assert find_source(folder(tmp_path, text)).layout.classes == ("9", "10", "100")
+
+
+def test_photos_that_no_row_names_are_told(tmp_path: Path) -> None:
+    layout = find_source(folder(tmp_path, ROWS.rpartition("images")[0])).layout
+    assert "1 photos are not in the table and are left out" in layout.notes
+
+
+def test_a_table_of_other_things_is_no_layout(tmp_path: Path) -> None:
+    path = write_folder(
+        tmp_path / "x",
+        {
+            "cat/1.png": photo(1),
+            "dog/1.png": photo(2),
+            "prices.csv": b"item,price\nbread,2\n",
+            "notes.csv": b'"never closed,1\n',
+            "empty.csv": b"",
+        },
+    )
+    assert find_source(path).layout.name == "folders"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ROWS + "/etc/x.png,cat\n", "line 5: '/etc/x.png' leads outside"),
+        (ROWS + "../x.png,cat\n", "line 5: '../x.png' leads outside"),
+        (ROWS + "images/../../x.png,cat\n", "leads outside"),
+        (ROWS + "..\\x.png,cat\n", "leads outside"),
+        (ROWS + "C:\\x.png,cat\n", "leads outside"),
+        (ROWS + "images/1.txt,cat\n", "line 5: expected the path of a photo"),
+        (ROWS + "images/0.png,\n", "line 5: expected a label"),
+        (ROWS + "images/0.png\n", "line 5: expected 2 columns, received 1"),
+        (ROWS + "images/0.png,dog\n", "'cat' in line 1 and 'dog' in line 5"),
+        ("path,label,split\nimages/0.png,cat,later\n", "expected train, validation or test"),
+        (ROWS.replace("dog", "cat"), "at least two classes, found one: cat"),
+        (ROWS + '"images/0.png,cat\n', "the table cannot be read"),
+        (ROWS.replace("cat", "\x1b[2J"), "class names of printable text"),
+        (ROWS + "images/9.png,cat\n", "1 listed images are not there, the first: images/9.png"),
+    ],
+)
+def test_a_table_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        open_source(parse_recipe({"data": {"path": str(folder(tmp_path, text))}}, name="x"))
+    assert words in caught.value.what
+    assert len(caught.value.lines()) <= 3
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    outside = write_folder(tmp_path / "outside", {"secret.png": photo(9)})
+    path = folder(tmp_path, ROWS + "link/secret.png,cat\nlink.png,dog\n")
+    (path / "link").symlink_to(outside)
+    (path / "link.png").symlink_to(outside / "secret.png")
+    for place in (path, path / "labels.csv"):
+        layout = find_source(place).layout
+        assert layout.missing == ("link/secret.png", "link.png")
+        assert len(layout.items) == 4
+
+
+def test_asked_for_by_name_a_table_without_photos_is_an_error(tmp_path: Path) -> None:
+    path = folder(tmp_path, ROWS.replace("images", "pictures"))
+    with pytest.raises(DataError, match="names no photo that is there; the first is 'pictures/0"):
+        find_source(path, "table")
+
+
+def test_the_fingerprint_knows_the_table_and_its_photos(tmp_path: Path) -> None:
+    path = folder(tmp_path, ROWS)
+    recipe = parse_recipe({"data": {"path": str(path / "labels.csv")}}, name="x")
+    before = fingerprint(recipe)
+    write_folder(path, {"unrelated.png": photo(50)})
+    assert fingerprint(recipe) == before
+    write_folder(path, {"images/0.png": photo(51)})
+    changed = fingerprint(recipe)
+    assert changed != before
+    (path / "labels.csv").write_text(ROWS.replace("dog", "wolf"))
+    assert fingerprint(recipe) not in (before, changed)

@@ -1,0 +1,36 @@
+"""What the photos were before they were resized: said aloud when small or grey ones are changed."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from typing import Final
+
+from toolchain.data.sources.base import Source
+from toolchain.images.header import Header, read_header
+
+# Reading the headers of so many takes milliseconds; the first ones, since an archive of millions
+# is read from its front.
+_PROBE: Final = 64
+_GREY: Final = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"})
+
+
+def changes(source: Source, size: int) -> list[str]:
+    """One sentence on enlarging and one on grey, where the first photos are so."""
+    photos = itertools.islice(source.read(), _PROBE)
+    headers = [header for _, data in photos if (header := read_header(data))]
+    return _notes(headers, size) if headers else []
+
+
+def _notes(headers: list[Header], size: int) -> list[str]:
+    notes = []
+    width = round(statistics.median(header.width for header in headers))
+    height = round(statistics.median(header.height for header in headers))
+    if min(width, height) < size:
+        notes.append(
+            f"photos of {width}x{height} pixels (median of the first {len(headers)}) "
+            f"are enlarged to {size}x{size}"
+        )
+    if all(header.mode in _GREY for header in headers):
+        notes.append("grey photos are repeated to three channels")
+    return notes
