@@ -22,6 +22,22 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_PIXELS: Final = 50_000_000
 # Part of every cache's key: raise it when the same bytes would give other pixels than before.
 DECODER: Final = 1
+# The closed list of what Pillow raises on damaged input: what its own fuzzer accepts, and
+# struct.error, which ImageOps.exif_transpose raises when it writes a damaged EXIF block again.
+DAMAGE: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    NotImplementedError,
+    OverflowError,
+    MemoryError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 # Set once: `catch_warnings` changes the whole process and images are decoded in several threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _REMEDY: Final = f"give one of {', '.join(FORMATS)} that an image viewer opens"
@@ -53,22 +69,7 @@ def open_rgb(data: bytes, name: str, draft: tuple[int, int] | None = None) -> Im
         return _load(data, name, draft)
     except ImageError:
         raise
-    # The closed list of what Pillow raises on damaged input: what its own fuzzer accepts, and
-    # struct.error, which ImageOps.exif_transpose raises when it writes a damaged EXIF block again.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        NotImplementedError,
-        OverflowError,
-        MemoryError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except DAMAGE as error:
         raise ImageError(f"the image cannot be decoded: {error}", name, _REMEDY) from error
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import struct
 from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image
 
-from toolchain.images.decode import FORMATS
+from toolchain.images.decode import DAMAGE, FORMATS
 
 SUFFIX_FORMATS: Final = {
     ".jpg": "JPEG",
@@ -40,20 +39,6 @@ _SIGNATURES: Final = (
     (0, b"<", "HTML or XML"),
 )
 _ORIENTATION: Final = 0x0112
-# What Pillow raises on damaged input: its own fuzzer's closed list.
-_DAMAGE: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    NotImplementedError,
-    OverflowError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +78,7 @@ def read_header(data: bytes) -> Header | None:
             animated=bool(frames),
             orientation=_orientation(image),
         )
-    except _DAMAGE:
+    except DAMAGE:
         return None
 
 
@@ -105,7 +90,7 @@ def _bits(data: bytes, image: Image.Image) -> int:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except _DAMAGE:
+    except DAMAGE:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
