@@ -8,7 +8,7 @@ from typing import Final
 from toolchain.errors import DataError
 
 # Where a copy stays when a layout puts it into two splits: what a number is told about is kept.
-_KEPT_FIRST: Final = ("test", "validation", "train")
+KEPT_FIRST: Final = ("test", "validation", "train")
 
 
 def refuse_two_labels(
@@ -43,7 +43,7 @@ def leaks(names: Sequence[str], sha256: Sequence[str], splits: Sequence[str]) ->
     A split that we draw has none. A given one is kept as it is, but for train images that are
     also in validation or test, and validation images that are also in test.
     """
-    order = {split: rank for rank, split in enumerate(_KEPT_FIRST)}
+    order = {split: rank for rank, split in enumerate(KEPT_FIRST)}
     best: dict[str, int] = {}
     for place, sha in enumerate(sha256):
         holder = best.setdefault(sha, place)

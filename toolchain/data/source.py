@@ -30,7 +30,7 @@ FINDERS: Final[dict[str, Callable[[Place], Source | None]]] = {
     "table": table.find,
 }
 _TABLES: Final = (".csv", ".tsv")
-_MISSING: Final = "listed, but not there"
+MISSING: Final = "listed, but not there"
 
 
 def open_source(recipe: Recipe) -> Source:
@@ -52,7 +52,7 @@ def open_source(recipe: Recipe) -> Source:
             data.path,
             'complete the images, or set data.on_bad_image = "skip"',
         )
-    skipped = (*layout.skipped, *((name, _MISSING) for name in layout.missing))
+    skipped = (*layout.skipped, *((name, MISSING) for name in layout.missing))
     return _narrowed(source, dataclasses.replace(layout, missing=(), skipped=skipped))
 
 
