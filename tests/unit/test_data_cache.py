@@ -1,0 +1,271 @@
+"""Photos are decoded once: shared between recipes, gone on with after a stop, never half there."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photo_files import class_folders, photo, write_folder, write_tar, write_zip
+
+from toolchain.data import cache as cache_module
+from toolchain.data.access import random_access
+from toolchain.data.source import open_source
+from toolchain.data.stage import build_dataset, open_dataset
+from toolchain.errors import DataError, MachineError
+from toolchain.images.preprocess import pixels_of
+from toolchain.recipe import parse_recipe
+from toolchain.values import Dataset
+
+SIZE = 32
+EACH = 40
+
+
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    return class_folders(each=EACH) | {"cat/jpeg.jpg": photo(991, (50, 30), "JPEG")}
+
+
+@pytest.fixture
+def photos(tmp_path: Path, files: dict[str, bytes]) -> Path:
+    return write_folder(tmp_path / "photos", files)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the photos that were decoded, in the order in which they were."""
+    names: list[str] = []
+
+    def counted(data: bytes, name: str, size: int):
+        names.append(name)
+        return pixels_of(data, name, size)
+
+    monkeypatch.setattr(cache_module, "pixels_of", counted)
+    return names
+
+
+def recipe_of(path: Path, size: int = SIZE, name: str = "photos", **data: object):
+    table = {"data": {"path": str(path), "validation": 0.2, "test": 0.2, **data}}
+    return parse_recipe(table | {"input": {"size": size}}, name=name)
+
+
+def build(recipe, tmp_path: Path, name: str = "out") -> Dataset:
+    out = tmp_path / name
+    out.mkdir()
+    return build_dataset(recipe, out, tmp_path / "cache")
+
+
+def same(left: Dataset, right: Dataset) -> bool:
+    return dataclasses.replace(left, folder=right.folder) == right and np.array_equal(
+        left.pixels(), right.pixels()
+    )
+
+
+class TestSharing:
+    def test_a_second_recipe_at_the_same_size_decodes_nothing(self, photos, tmp_path, decoded):
+        first = build(recipe_of(photos), tmp_path, "one")
+        assert len(decoded) == len(first.names)
+        second = build(recipe_of(photos, name="other", seed=7), tmp_path, "two")
+        assert len(decoded) == len(first.names)
+        assert np.array_equal(first.pixels(), second.pixels())
+        assert first.splits != second.splits
+
+    def test_the_room_is_taken_once(self, photos, tmp_path):
+        folders = [build(recipe_of(photos), tmp_path, name).folder for name in ("one", "two")]
+        assert len({(folder / "pixels.npy").stat().st_ino for folder in folders}) == 1
+
+    def test_a_run_outlives_the_cache(self, photos, tmp_path):
+        dataset = build(recipe_of(photos), tmp_path)
+        before = dataset.pixels()[:]
+        shutil.rmtree(tmp_path / "cache")
+        assert np.array_equal(Dataset.load(dataset.folder).pixels(), before)
+
+    def test_where_files_cannot_be_linked_they_are_copied(self, photos, tmp_path, monkeypatch):
+        def refuse(*_: object) -> None:
+            raise OSError("no links here")
+
+        linked = build(recipe_of(photos), tmp_path, "one")
+        monkeypatch.setattr(os, "link", refuse)
+        copied = build(recipe_of(photos), tmp_path, "two")
+        assert same(linked, copied)
+
+    @pytest.mark.parametrize("change", ["size", "photo added", "photo rewritten", "decoder"])
+    def test_other_pixels_are_another_cache(self, change, photos, tmp_path, decoded, monkeypatch):
+        recipe = recipe_of(photos)
+        build(recipe, tmp_path, "one")
+        before = len(decoded)
+        if change == "size":
+            recipe = recipe_of(photos, size=SIZE + 1)
+        elif change == "photo added":
+            (photos / "cat" / "new.png").write_bytes(photo(5000))
+        elif change == "photo rewritten":
+            (photos / "cat" / "0.png").write_bytes(photo(5000, (13, 10)))
+        else:
+            monkeypatch.setattr(cache_module, "DECODER", cache_module.DECODER + 1)
+        dataset = build(recipe, tmp_path, "two")
+        assert len(decoded) == before + len(dataset.names)
+
+    def test_recipes_that_differ_in_bad_images_share_too(self, photos, tmp_path, decoded):
+        (photos / "cat" / "bad.jpg").write_bytes(b"I am no photo")
+        with pytest.raises(DataError, match="cannot be decoded"):
+            build(recipe_of(photos), tmp_path, "one")
+        before = len(decoded)
+        dataset = build(recipe_of(photos, on_bad_image="skip"), tmp_path, "two")
+        assert len(decoded) == before
+        assert [name for name, _ in dataset.skipped] == ["cat/bad.jpg"]
+        for row, name in enumerate(dataset.names):
+            expected = pixels_of((photos / name).read_bytes(), name, SIZE)
+            assert np.array_equal(dataset.pixels()[row], expected)
+
+
+class Stop(Exception):
+    """Stands for a kill: raised in the middle of the work."""
+
+
+class TestGoingOn:
+    def stop_after(self, count: int, monkeypatch: pytest.MonkeyPatch, decoded: list[str]) -> None:
+        counting = cache_module.pixels_of
+
+        def stopping(data: bytes, name: str, size: int):
+            if len(decoded) >= count:
+                raise Stop
+            return counting(data, name, size)
+
+        monkeypatch.setattr(cache_module, "pixels_of", stopping)
+
+    @pytest.mark.parametrize("source", ["folder", "zip", "tar", "tar.xz"])
+    def test_what_was_decoded_is_not_decoded_again(
+        self, source, files, tmp_path, decoded, monkeypatch
+    ):
+        path = tmp_path / f"photos.{source}"
+        {"folder": write_folder, "zip": write_zip}.get(source, write_tar)(path, files)
+        unbroken = build_dataset(recipe_of(path), make(tmp_path / "whole"))
+        decoded.clear()
+        with monkeypatch.context() as patch:
+            self.stop_after(50, patch, decoded)
+            with pytest.raises(Stop):
+                build(recipe_of(path), tmp_path, "stopped")
+        assert not [p for p in (tmp_path / "cache").iterdir() if len(p.name) == 32]
+        kept = sum(1 for _ in next((tmp_path / "cache").glob("*.partial/journal.txt")).open())
+        assert kept > 0
+        decoded.clear()
+        assert same(build(recipe_of(path), tmp_path, "again"), unbroken)
+        assert len(decoded) == len(files) - kept
+
+    @pytest.mark.parametrize("damage", ["torn line", "noise", "flipped pixels", "short pixels"])
+    def test_only_what_is_sound_is_kept(self, damage, photos, tmp_path, decoded, monkeypatch):
+        unbroken = build_dataset(recipe_of(photos), make(tmp_path / "whole"))
+        decoded.clear()
+        with monkeypatch.context() as patch:
+            self.stop_after(50, patch, decoded)
+            with pytest.raises(Stop):
+                build(recipe_of(photos), tmp_path, "stopped")
+        partial = next((tmp_path / "cache").glob("*.partial"))
+        journal, pixels = partial / "journal.txt", partial / "pixels.npy"
+        if damage == "torn line":
+            journal.write_bytes(journal.read_bytes()[:-30])
+        elif damage == "noise":
+            journal.write_bytes(b"\xff\x00 nonsense\n999999 " + b"0" * 64 + b"\n-1 x\n")
+        elif damage == "flipped pixels":
+            data = bytearray(pixels.read_bytes())
+            data[200] ^= 1
+            pixels.write_bytes(data)
+        else:
+            os.truncate(pixels, 5000)
+        assert same(build(recipe_of(photos), tmp_path, "again"), unbroken)
+
+    def test_a_finished_cache_that_was_damaged_is_made_again(self, photos, tmp_path, decoded):
+        first = build(recipe_of(photos), tmp_path, "one")
+        before = first.pixels()[:]
+        path = next((tmp_path / "cache").glob("*/pixels.npy"))
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        second = build(recipe_of(photos), tmp_path, "two")
+        assert np.array_equal(second.pixels(), before)
+        assert len(decoded) == 2 * len(first.names)
+
+    def test_a_photo_that_vanishes_while_they_are_read_is_named(
+        self, photos, tmp_path, monkeypatch
+    ):
+        def without_one(source, names):
+            gone = sorted(names)[3]
+            return ((n, d) for n, d in real(source, names) if n != gone)
+
+        real = cache_module.read_some
+        monkeypatch.setattr(cache_module, "read_some", without_one)
+        with pytest.raises(DataError, match="1 were gone"):
+            build(recipe_of(photos), tmp_path)
+        assert not list((tmp_path / "cache").glob("?" * 32))
+
+    def test_too_little_room_is_said_before_work_is_done(
+        self, photos, tmp_path, decoded, monkeypatch
+    ):
+        usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        with pytest.raises(MachineError, match=r"GiB are free"):
+            build(recipe_of(photos), tmp_path)
+        assert decoded == []
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+class TestStreaming:
+    @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+    def test_the_stream_is_the_cache_pixel_for_pixel(self, kind, files, tmp_path):
+        files["dog/bad.jpg"] = b"I am no photo"
+        path = tmp_path / f"photos.{kind}"
+        {"folder": write_folder, "zip": write_zip, "tar": write_tar}[kind](path, files)
+        stored = build(recipe_of(path, on_bad_image="skip"), tmp_path, "stored")
+        recipe = recipe_of(path, on_bad_image="skip", cache_gib=0)
+        streamed = build(recipe, tmp_path, "streamed")
+        assert streamed.streamed
+        assert not stored.streamed
+        assert not (streamed.folder / "pixels.npy").exists()
+        assert streamed.splits == stored.splits
+        for dataset in (streamed, open_dataset(streamed.folder, recipe)):
+            pixels = dataset.pixels()
+            assert pixels.shape == stored.pixels().shape
+            assert np.array_equal(pixels, stored.pixels())
+            order = np.random.default_rng(0).permutation(len(pixels))[:17]
+            assert np.array_equal(pixels[order], stored.pixels()[order])
+            assert np.array_equal(pixels[5], stored.pixels()[5])
+
+    def test_the_limit_decides(self, photos, files, tmp_path):
+        exactly = len(files) * SIZE * SIZE * 3 / 2**30
+        below = build(recipe_of(photos, cache_gib=exactly * 0.99), tmp_path, "below")
+        at = build(recipe_of(photos, cache_gib=exactly), tmp_path, "at")
+        assert (below.streamed, at.streamed) == (True, False)
+        stored = list((tmp_path / "cache").rglob("pixels.npy"))
+        assert len(stored) == 1
+
+    def test_compressed_tars_are_refused_with_a_remedy(self, files, tmp_path, decoded):
+        path = write_tar(tmp_path / "photos.tar.xz", files)
+        with pytest.raises(DataError, match="any order") as caught:
+            build(recipe_of(path, cache_gib=0), tmp_path)
+        assert "cache_gib" in caught.value.remedy
+        assert decoded == []
+
+    def test_a_photo_changed_after_the_data_stage_is_noticed(self, photos, tmp_path):
+        dataset = build(recipe_of(photos, cache_gib=0), tmp_path)
+        (photos / dataset.names[3]).write_bytes(photo(4242))
+        with pytest.raises(DataError, match="changed") as caught:
+            dataset.pixels()[2:5]
+        assert caught.value.where == dataset.names[3]
+
+    def test_a_photo_deleted_after_the_data_stage_is_named(self, photos, tmp_path):
+        dataset = build(recipe_of(photos, cache_gib=0), tmp_path)
+        (photos / dataset.names[3]).unlink()
+        with pytest.raises(DataError, match="cannot be read any more"):
+            dataset.pixels()[3]
+
+    def test_a_tar_named_like_a_compressed_one_is_judged_by_its_content(self, files, tmp_path):
+        plain = write_tar(tmp_path / "a.tar", files).rename(tmp_path / "a.tar.gz")
+        fetch = random_access(open_source(recipe_of(plain)))
+        assert fetch("cat/jpeg.jpg") == files["cat/jpeg.jpg"]
