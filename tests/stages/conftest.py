@@ -1,0 +1,135 @@
+"""What is made once for all stage tests: a real run of the digits, and a small trained VGG16."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command_line import settings, toolchain
+from networks import recipe_of, small_vgg
+
+from toolchain.data.stage import build_dataset
+from toolchain.models import models_folder
+from toolchain.recipe import Recipe, load_recipe
+from toolchain.run import Run
+from toolchain.values import Dataset, QuantizedModel, TrainedModel
+
+# A budget of seconds, and gates as loose as that. Random weights need batches of this size.
+TINY = {
+    "model.weights": "none",
+    "model.alpha": 0.35,
+    "input.size": 32,
+    "augment.rotation": 0,
+    "augment.zoom": 0,
+    "augment.shift": 0,
+    "train.epochs": 6,
+    "train.batch_size": 64,
+    "train.learning_rate": 3e-3,
+    "quantize.epochs": 1,
+    "quantize.learning_rate": 1e-4,
+    "quantize.calibration_images": 128,
+    "verify.int8_agreement": 0.9,
+    "verify.accuracy_drop": 5,
+    "benchmark.runs": 10,
+    "benchmark.warmup_seconds": 0,
+}
+
+
+@dataclass(frozen=True)
+class DigitsRun:
+    """A finished `toolchain run` of the digits."""
+
+    root: Path
+    result: subprocess.CompletedProcess[str]
+
+    def options(self, **changes: object) -> list[str]:
+        """What was typed after the command, with some settings changed."""
+        keys = {key.replace(".", "__"): value for key, value in TINY.items()} | changes
+        return ["--recipe", "digits", "--runs", str(self.root), *settings(**keys)]
+
+    @property
+    def run(self) -> Run:
+        return Run(self.root, "digits")
+
+    @property
+    def recipe(self) -> Recipe:
+        overrides = [f"{key}={value}" for key, value in TINY.items()]
+        return load_recipe(models_folder() / "digits" / "recipe.toml", overrides)
+
+    @property
+    def dataset(self) -> Dataset:
+        return Dataset.load(self.run.stage("data"))
+
+    @property
+    def trained(self) -> TrainedModel:
+        return TrainedModel.load(self.run.stage("train"))
+
+    @property
+    def quantized(self) -> QuantizedModel:
+        return QuantizedModel.load(self.run.stage("quantize"))
+
+    def exported(self, name: str) -> Path:
+        return self.run.stage("export") / name
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> DigitsRun:
+    """The whole chain through the command line, once; tests read it and change nothing."""
+    pytest.importorskip("sklearn")
+    root = tmp_path_factory.mktemp("runs")
+    made = DigitsRun(root, toolchain("run", *DigitsRun(root, None).options()))  # type: ignore[arg-type]
+    assert made.result.returncode == 0, made.result.stderr
+    return made
+
+
+@dataclass(frozen=True)
+class SmallVgg:
+    """A VGG16 with few channels, trained on the digits in seconds."""
+
+    recipe: Recipe
+    dataset: Dataset
+    trained: TrainedModel
+    rows_read: frozenset[int]
+
+
+class _Watched:
+    """An array that remembers which of its rows were read."""
+
+    def __init__(self, array, seen: set[int]) -> None:
+        self._array, self._seen = array, seen
+        self.shape = array.shape
+
+    def __getitem__(self, rows):
+        self._seen.update(int(row) for row in rows)
+        return self._array[rows]
+
+
+@pytest.fixture(scope="session")
+def small_vgg_network():
+    """While this is in use, "vgg16" has few channels."""
+    with pytest.MonkeyPatch.context() as patch:
+        small_vgg(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_vgg_run(small_vgg_network, tmp_path_factory: pytest.TempPathFactory) -> SmallVgg:
+    from toolchain.training.stage import train_model
+
+    pytest.importorskip("sklearn")
+    recipe = recipe_of(
+        32,
+        "vgg16",
+        model={"head": {"pool": "flatten", "dense": [16], "dropout": 0.1}},
+        train={"epochs": 4, "learning_rate": 2e-3, "batch_size": 32},
+        quantize={"epochs": 0, "calibration_images": 100},
+    )
+    dataset = build_dataset(recipe, tmp_path_factory.mktemp("data"))
+    seen: set[int] = set()
+    watched = _Watched(dataset.pixels(), seen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dataset, "pixels", lambda _: watched)
+        trained = train_model(dataset, recipe, tmp_path_factory.mktemp("train"))
+    return SmallVgg(recipe, dataset, trained, frozenset(seen))

@@ -1,0 +1,170 @@
+"""The whole chain as a user types it: what comes out, and what is run again after a change."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import toolchain
+from PIL import Image
+
+STAGES = ("data", "train", "quantize", "export", "verify", "benchmark", "report")
+FILES = (
+    "digits.fp32.tflite",
+    "digits.fp32.onnx",
+    "digits.int8-qat.tflite",
+    "digits.int8-qat.onnx",
+)
+# Nothing to do: seconds for Python, the recipe and the manifests, on a noisy machine.
+SECONDS_WHEN_CURRENT = 10.0
+LEAST_ACCURACY = 0.8
+
+
+def done(stderr: str) -> list[str]:
+    """The stages that were run, in order."""
+    return re.findall(r"^(\w+): done in", stderr, flags=re.MULTILINE)
+
+
+def current(stderr: str) -> list[str]:
+    return re.findall(r"^(\w+): up to date", stderr, flags=re.MULTILINE)
+
+
+def test_every_stage_leaves_its_folder(digits_run) -> None:
+    folder = digits_run.run.folder
+    assert done(digits_run.result.stderr) == list(STAGES)
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {*STAGES, "logs"}
+    for stage in STAGES:
+        assert (folder / stage / "manifest.json").is_file()
+    assert not list(folder.rglob("*tmp-*"))
+
+
+def test_the_files_a_user_came_for_are_there(digits_run) -> None:
+    export, report = digits_run.run.stage("export"), digits_run.run.stage("report")
+    assert {path.name for path in export.iterdir()} == {
+        *FILES,
+        "labels.txt",
+        "contract.json",
+        "manifest.json",
+    }
+    assert (export / "labels.txt").read_text().split() == list("0123456789")
+    assert {path.name for path in report.iterdir()} >= {"report.html", "report.json", "report.md"}
+    for name in FILES:
+        assert name in (report / "report.md").read_text()
+
+
+def test_the_chain_learned_something_and_int8_kept_it(digits_run) -> None:
+    data = json.loads((digits_run.run.stage("verify") / "verification.json").read_text())
+    assert data["passed"] is True
+    assert {file["file"] for file in data["files"]} == set(FILES)
+    assert all(file["accuracy"]["value"] > LEAST_ACCURACY for file in data["files"])
+
+
+def test_the_native_libraries_talk_to_the_log(digits_run) -> None:
+    assert "Could not find cuda" not in digits_run.result.stderr
+    assert "Traceback" not in digits_run.result.stderr
+    assert digits_run.run.log("export").stat().st_size > 0
+
+
+def test_a_second_run_has_nothing_to_do(digits_run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in digits_run.run.folder.rglob("*")}
+    started = time.monotonic()
+    again = toolchain("run", *digits_run.options(), "--json")
+    seconds = time.monotonic() - started
+    assert again.returncode == 0, again.stderr
+    assert (current(again.stderr), done(again.stderr)) == (list(STAGES), [])
+    assert seconds < SECONDS_WHEN_CURRENT
+    found = json.loads(again.stdout)
+    assert found["stage"] == "report"
+    assert "report.html" in found["files"]
+    published = {path: at for path, at in before.items() if path.parent.name in STAGES}
+    assert published == {path: path.stat().st_mtime_ns for path in published}
+
+
+@pytest.fixture
+def copied(digits_run, tmp_path: Path):
+    """The run in a place of its own, to be changed; times of change are kept."""
+    import shutil
+    from dataclasses import replace
+
+    shutil.copytree(digits_run.root, tmp_path / "runs")
+    return replace(digits_run, root=tmp_path / "runs")
+
+
+def test_changing_a_gate_runs_again_what_reads_it(copied) -> None:
+    again = toolchain("run", *copied.options(verify__int8_agreement=0.85))
+    assert again.returncode == 0, again.stderr
+    assert current(again.stderr) == ["data", "train", "quantize", "export"]
+    assert done(again.stderr) == ["verify", "benchmark", "report"]
+
+
+def test_changing_the_export_runs_again_what_reads_it(copied) -> None:
+    options = copied.options(export__formats='["onnx"]', export__opset=19)
+    again = toolchain("run", *options, "--json")
+    assert again.returncode == 0, again.stderr
+    assert current(again.stderr) == ["data", "train", "quantize"]
+    assert done(again.stderr) == ["export", "verify", "benchmark", "report"]
+    names = {path.name for path in copied.run.stage("export").iterdir()}
+    assert {name for name in names if name.startswith("digits.")} == set(FILES[1::2])
+
+
+def test_a_missed_gate_exits_with_3_and_leaves_no_mark(copied) -> None:
+    missed = toolchain("verify", *copied.options(verify__fp32_difference=0.0))
+    assert missed.returncode == 3
+    errors = [line for line in missed.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "verify.fp32_difference" in errors[0]
+
+
+def test_a_damaged_file_is_made_again(copied) -> None:
+    """A published file that was touched is noticed, and only its stage and what follows rerun."""
+    path = copied.run.stage("report") / "report.md"
+    path.write_text("all is well\n")
+    again = toolchain("run", *copied.options())
+    assert again.returncode == 0, again.stderr
+    assert (current(again.stderr), done(again.stderr)) == (list(STAGES[:-1]), ["report"])
+    assert "digits.fp32.onnx" in path.read_text()
+
+
+def test_json_is_all_that_is_on_stdout(copied) -> None:
+    shown = toolchain("export", *copied.options(), "--json")
+    data = json.loads(shown.stdout)
+    assert Path(data["folder"]) == copied.run.stage("export")
+    assert set(FILES) <= set(data["files"])
+    assert data["files"]["digits.fp32.onnx"]["bytes"] == (
+        copied.exported("digits.fp32.onnx").stat().st_size
+    )
+
+
+@pytest.fixture(scope="module")
+def digit_photos(digits_run, tmp_path_factory) -> Path:
+    """Test digits as PNG files, their class in the name."""
+    folder, dataset = tmp_path_factory.mktemp("digits"), digits_run.dataset
+    for row in dataset.indices("test")[:40]:
+        Image.fromarray(np.asarray(dataset.pixels()[row])).save(
+            folder / f"{dataset.labels[row]}_{row}.png"
+        )
+    return folder
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_predict_reads_digits(name: str, digits_run, digit_photos: Path) -> None:
+    shown = toolchain("predict", digits_run.exported(name), digit_photos, "--json", "--top", 1)
+    assert shown.returncode == 0, shown.stderr
+    images = json.loads(shown.stdout)["images"]
+    right = [Path(one["image"]).name[0] == one["top"][0]["label"] for one in images]
+    assert len(right) == 40
+    assert np.mean(right) > LEAST_ACCURACY
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_inspect_finds_what_the_name_says(name: str, digits_run) -> None:
+    shown = toolchain("inspect", digits_run.exported(name), "--json")
+    assert shown.returncode == 0, shown.stderr
+    data = json.loads(shown.stdout)
+    assert data["true_scheme"] == ("int8" if "int8" in name else "fp32")
+    assert data["promised_by"] == {"name": name.split(".")[1], "contract": name.split(".")[1]}
+    assert data["float_islands"] == []
