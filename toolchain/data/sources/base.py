@@ -148,15 +148,24 @@ class ListedFolder(FolderContainer):
         self.names = frozenset(names)
 
     def entries(self) -> list[Entry]:
-        """The named files that are there; one behind a link is not."""
+        """The named files that are there and below the folder; one behind a link is not."""
         root = self.path.resolve()
         found = []
         for name in sorted(self.names):
-            file = root / name
-            # resolve() raises on a loop of links only when strict, is_file() then says no.
-            if file.resolve() == file and file.is_file():
-                found.append(Entry(name, file.stat().st_size, False))
+            size = _size_below(root, name)
+            if size is not None:
+                found.append(Entry(name, size, False))
         return found
+
+
+def _size_below(root: Path, name: str) -> int | None:
+    file = root / name
+    try:
+        if not file.is_relative_to(root) or file.resolve() != file or not file.is_file():
+            return None
+        return file.stat().st_size
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return None
 
 
 def is_hidden(name: str) -> bool:

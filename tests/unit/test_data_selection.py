@@ -1,0 +1,79 @@
+"""What of the decoded photos becomes the dataset, as a user meets it."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from photo_files import class_folders, photo, write_folder
+from PIL import Image
+
+from toolchain.data.stage import build_dataset
+from toolchain.errors import DataError
+from toolchain.images.preprocess import pixels_of
+from toolchain.recipe import parse_recipe
+from toolchain.values import Dataset
+
+
+CLASSES = ("cat", "dog")
+
+
+def build(tmp_path: Path, files: dict[str, bytes], size: int = 32, **data: Any) -> Dataset:
+    path = write_folder(tmp_path / "photos", files)
+    (out := tmp_path / "out").mkdir()
+    table = {"data": {"path": str(path), **data}, "input": {"size": size}}
+    return build_dataset(parse_recipe(table, name="x"), out)
+
+
+def grey(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (28, 28), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_limit_is_exact_and_its_pixels_are_the_right_ones(tmp_path: Path) -> None:
+    files = class_folders(each=40)
+    limit = {"train": 20, "validation": 5, "test": 6}
+    dataset = build(tmp_path, files, split="rank", validation=0.2, test=0.2, limit=limit)
+    assert Counter(dataset.splits) == limit
+    per_class = Counter(zip(dataset.labels, dataset.splits, strict=True))
+    assert (per_class[0, "train"], per_class[1, "train"]) == (10, 10)
+    assert "limit: 20 of 48 train images" in dataset.notes
+    pixels = dataset.pixels()
+    for place, name in enumerate(dataset.names):
+        np.testing.assert_array_equal(pixels[place], pixels_of(files[name], name, 32))
+
+
+def test_the_same_pixels_under_two_labels_stop_the_stage(tmp_path: Path) -> None:
+    copies = {"cat/copy.png": photo(5000), "dog/copy.bmp": photo(5000, kind="BMP")}
+    with pytest.raises(DataError) as caught:
+        build(tmp_path, {**class_folders(each=8), **copies})
+    assert "cat/copy.png is 'cat' and dog/copy.bmp is 'dog'" in caught.value.what
+
+
+def test_a_copy_of_a_test_photo_is_left_out_of_train(tmp_path: Path) -> None:
+    names = [
+        f"{s}/{c}/{n}.png" for s in ("train", "val", "test") for c in CLASSES for n in range(3)
+    ]
+    files = {name: photo(seed) for seed, name in enumerate(names)}
+    files["train/cat/2.png"] = files["test/cat/0.png"]
+    dataset = build(tmp_path, files)
+    assert dataset.skipped == (("train/cat/2.png", "the same pixels are in test: test/cat/0.png"),)
+    assert Counter(dataset.splits) == {"train": 5, "validation": 6, "test": 6}
+
+
+def test_small_and_grey_photos_are_told(tmp_path: Path) -> None:
+    files = {name: grey(seed) for seed, name in enumerate(class_folders(each=8))}
+    notes = build(tmp_path, files, size=48, split="rank").notes
+    assert "photos of 28x28 pixels (median of the first 16) are enlarged to 48x48" in notes
+    assert "grey photos are repeated to three channels" in notes
+
+
+def test_large_photos_in_colour_need_no_note(tmp_path: Path) -> None:
+    files = {name: photo(seed, (40, 50)) for seed, name in enumerate(class_folders(each=8))}
+    assert build(tmp_path, files, split="rank").notes == ("layout: folders",)
