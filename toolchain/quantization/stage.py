@@ -49,6 +49,7 @@ def quantize_model(
         seed=recipe.train.seed,
         prepare=prepare,
         label_smoothing=recipe.train.label_smoothing,
+        mixup=recipe.augment.mixup,
         patience=recipe.train.patience,
         baseline=True,
     )

@@ -18,6 +18,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from toolchain.terminal import say, track
+from toolchain.training.augment import mix
 from toolchain.training.batches import Examples
 from toolchain.values import EpochRecord
 
@@ -31,6 +32,7 @@ class Plan:
     Attributes:
       phase: name in the history.
       prepare: float32 batch as stored, int32 [2] seed, training -> the model's input.
+      mixup: alpha of `augment.mix`; 0 leaves it out.
       baseline: whether the state before the first step is measured and may win (epoch 0).
     """
 
@@ -45,6 +47,7 @@ class Plan:
     warmup_epochs: float = 0.0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    mixup: float = 0.0
     patience: int = 10_000
     xla: bool = False
     baseline: bool = False
@@ -182,28 +185,39 @@ class _Stepper:
         self.plan = plan
         self.optimizer = _optimizer(plan)
         self.optimizer.build(model.trainable_variables)
-        self._prepare = tf.function(plan.prepare, reduce_retracing=True, autograph=False)
+        self._prepare = tf.function(self._mixed, reduce_retracing=True, autograph=False)
         self._step = tf.function(
             self._compute, reduce_retracing=True, autograph=False, jit_compile=plan.xla
         )
 
     def __call__(self, inputs: NDArray[Any], labels: NDArray[Any], seed: Any, rate: float) -> Any:
         """Take a step; returns (mean loss, number of right answers) as tensors."""
-        prepared = self._prepare(tf.cast(tf.constant(inputs), tf.float32), seed, True)
+        prepared, share = self._prepare(tf.constant(inputs), seed)
         self.optimizer.learning_rate.assign(rate)
-        return self._step(prepared, tf.constant(labels))
+        return self._step(prepared, tf.constant(labels), share)
 
-    def _compute(self, inputs: Any, labels: Any) -> Any:
+    def _mixed(self, inputs: Any, seed: Any) -> Any:
+        """The model's input, and how much of it is each image itself; None where nothing is mixed.
+
+        What `prepare` does to pixels at the end is affine, so mixing after it is mixing before it.
+        """
+        prepared = self.plan.prepare(tf.cast(inputs, tf.float32), seed, True)
+        return mix(prepared, self.plan.mixup, seed) if self.plan.mixup else (prepared, None)
+
+    def _compute(self, inputs: Any, labels: Any, share: Any) -> Any:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             logits = tf.cast(self.model(inputs, training=True), tf.float32)
-            loss = self._loss(logits, labels)
+            loss = self._loss(logits, labels, share)
             scaled = self._scaled(loss)
         gradients = tape.gradient(scaled, variables)
         if isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         predicted = tf.argmax(logits, axis=1, output_type=labels.dtype)
+        if share is not None:
+            # Right is the class of which there is more.
+            labels = tf.where(share >= 0.5, labels, tf.reverse(labels, [0]))
         return loss, tf.reduce_sum(tf.cast(predicted == labels, tf.float32))
 
     def _scaled(self, loss: Any) -> Any:
@@ -211,20 +225,24 @@ class _Stepper:
             return self.optimizer.get_scaled_loss(loss)
         return loss
 
-    def _loss(self, logits: Any, labels: Any) -> Any:
-        plan = self.plan
-        if plan.label_smoothing:
-            count = logits.shape[-1]
-            target = tf.one_hot(labels, count) * (1 - plan.label_smoothing)
-            target += plan.label_smoothing / count
-            each = tf.nn.softmax_cross_entropy_with_logits(target, logits)
-        else:
-            each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    def _loss(self, logits: Any, labels: Any, share: Any) -> Any:
+        each = self._cross_entropy(logits, labels)
+        if share is not None:
+            each = share * each + (1 - share) * self._cross_entropy(logits, tf.reverse(labels, [0]))
         loss = tf.reduce_mean(each)
-        if plan.weight_decay:
+        if self.plan.weight_decay:
             kernels = [v for v in self.model.trainable_variables if "kernel" in v.name]
-            loss += plan.weight_decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+            decay = tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+            loss += self.plan.weight_decay * decay
         return loss
+
+    def _cross_entropy(self, logits: Any, labels: Any) -> Any:
+        smoothing = self.plan.label_smoothing
+        if not smoothing:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        count = logits.shape[-1]
+        target = tf.one_hot(labels, count) * (1 - smoothing) + smoothing / count
+        return tf.nn.softmax_cross_entropy_with_logits(target, logits)
 
 
 def _optimizer(plan: Plan) -> Any:

@@ -135,6 +135,7 @@ def _plan(recipe: Recipe, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
         warmup_epochs=train.warmup_epochs,
         weight_decay=train.weight_decay,
         label_smoothing=train.label_smoothing,
+        mixup=recipe.augment.mixup,
         patience=train.patience,
         xla=train.xla,
     )
@@ -203,6 +204,7 @@ def _fine_tune(network: tf_keras.Model, dataset: Dataset, recipe: Recipe, start:
             optimizer=train.optimizer,
             weight_decay=train.weight_decay,
             label_smoothing=train.label_smoothing,
+            mixup=recipe.augment.mixup,
             patience=train.patience,
             xla=train.xla,
         ),
