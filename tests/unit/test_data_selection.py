@@ -18,7 +18,6 @@ from toolchain.images.preprocess import pixels_of
 from toolchain.recipe import parse_recipe
 from toolchain.values import Dataset
 
-
 CLASSES = ("cat", "dog")
 
 
