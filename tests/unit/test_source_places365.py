@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from photo_files import photo, write_folder, write_tar, write_zip
 
 from toolchain.data.source import find_source, open_source
+from toolchain.data.split import assign
 from toolchain.data.stage import build_dataset
 from toolchain.errors import DataError
 from toolchain.recipe import Recipe, parse_recipe
+from toolchain.recipe.sections import DataSection
 
 CATEGORIES = b"/a/airfield 0\n/a/apartment_building/outdoor 1\n/b/bow_window/indoor 2\n"
 PLACES = {0: "airfield", 1: "apartment_building/outdoor"}
@@ -89,9 +92,18 @@ def test_a_list_that_cannot_be_used(tmp_path: Path, name: str, content: bytes, w
     assert words in caught.value.what
 
 
-def test_the_published_split_has_its_exact_counts(tmp_path: Path) -> None:
-    """Of system 1's 36,500 photos, 100 a class: 29,200 train (with validation) and 7,300 test."""
-    classes, each = 365, 20  # a fifth of the photos: 5,840 and 1,460
+def test_the_published_split_has_its_published_counts() -> None:
+    """As docs/data.md writes it: 29,200 to learn from, 365 of them for validation, 7,300 test."""
+    labels = [number // 100 for number in range(36_500)]
+    hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(36_500)]
+    section = DataSection(split="rank", test=0.2, validation=0.01, seed=1)
+    splits = assign(hashes, labels, [None] * 36_500, section)
+    assert Counter(splits) == {"train": 28_835, "validation": 365, "test": 7300}
+    assert set(Counter(zip(labels, splits, strict=True)).values()) == {79, 1, 20}
+
+
+def test_a_stratified_split_of_the_layout_is_exact(tmp_path: Path) -> None:
+    classes, each = 365, 20  # a fifth of the published photos: 5,840 and 1,460
     names = "".join(f"/c/class_{n:03} {n}\n" for n in range(classes))
     ids = [n % classes for n in range(classes * each)]
     pictures = {image(n): bmp(n) for n in range(len(ids))}
