@@ -85,8 +85,10 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A short table; the first column is text, the others are numbers.
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1
+) -> None:
+    """A short table; the first `texts` columns are text, the others are numbers.
 
     Title and cells may come from foreign files: they are shown without markup (see `plain`).
     """
@@ -97,7 +99,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         title=Text(plain(title)), title_justify="left", title_style="bold", box=None, pad_edge=False
     )
     for position, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if position == 0 else "right")
+        drawn.add_column(column, justify="left" if position < texts else "right")
     for row in rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
     console().print(drawn)

@@ -13,7 +13,16 @@ import pytest
 SECONDS_TO_HELP = 1.0
 TRIES = 3
 TENSORFLOW = ("tensorflow", "tf_keras", "keras", "tensorflow_model_optimization")
-SLOW = ("scipy", "matplotlib", "onnx", "onnxruntime", "ai_edge_litert", "sklearn", "h5py")
+SLOW = (
+    "scipy",
+    "imagehash",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "ai_edge_litert",
+    "sklearn",
+    "h5py",
+)
 
 
 def modules_after(code):

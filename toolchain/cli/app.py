@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from toolchain.cli import stage_commands
+from toolchain.cli import data, stage_commands
 from toolchain.cli.doctor import doctor
 from toolchain.cli.init import init
 from toolchain.cli.inspect import inspect_model
@@ -43,6 +43,7 @@ def _globals(
 
 
 stage_commands.register(app)
+app.add_typer(data.app)
 app.command("init")(init)
 app.command("predict")(predict)
 app.command("inspect")(inspect_model)

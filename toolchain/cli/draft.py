@@ -52,6 +52,19 @@ def draft_recipe(photos: Path, overrides: list[str] | None = None) -> Draft:
     return Draft(text, recipe, assumptions)
 
 
+def probe_recipe(photos: Path, overrides: list[str] | None = None) -> Recipe:
+    """The recipe of `draft_recipe`, but for augmentation, without looking at the photos.
+
+    Raises:
+      RecipeError: an override is wrong.
+    """
+    path = photos.expanduser().absolute()
+    name = _name(path)
+    weights, _ = _weights(name, str(path))
+    table = _table(path, weights, augment=False)
+    return parse_recipe(table, name=name, where=f"recipe for {path}", overrides=overrides)
+
+
 def _name(path: Path) -> str:
     stem = path.name.lower().split(".")[0]
     return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-")[:60] or "photos"

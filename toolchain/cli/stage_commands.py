@@ -27,10 +27,6 @@ _COMMANDS: Final = {
         "Everything: train, quantize, export, verify, benchmark, report.\n\n"
         "Example: toolchain run --data ~/photos",
     ),
-    "data": (
-        "data",
-        "Find, decode and split the photos.\n\nExample: toolchain data --data ~/photos",
-    ),
     "train": (
         "train",
         "Train the head, then fine-tune the last part of the backbone.\n\n"
@@ -67,10 +63,12 @@ _COMMANDS: Final = {
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     for name, (stage, text) in _COMMANDS.items():
-        app.command(name, help=text)(_command(stage))
+        app.command(name, help=text)(stage_command(stage))
 
 
-def _command(stage: str) -> Callable[..., None]:
+def stage_command(stage: str) -> Callable[..., None]:
+    """A command that brings the chain up to date up to this stage."""
+
     def command(
         recipe: RecipeOption = "digits",
         data: DataOption = "",

@@ -78,6 +78,14 @@ def show_data(run: Run) -> None:
         table("photos", ("class", "train", "validation", "test"), rows)
 
 
+def preview(recipe: Recipe, run: Run, path: Path, count: int) -> None:
+    """Draw photos beside their augmented versions into a PNG."""
+    with _tensorflow(run, "preview"):
+        from toolchain.training.preview import preview_grid
+
+        preview_grid(load_dataset(recipe, run), recipe, path, count)
+
+
 def train(recipe: Recipe, run: Run, out: Path) -> None:
     """Train the float model."""
     with _tensorflow(run, "train"):

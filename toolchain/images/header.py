@@ -1,4 +1,4 @@
-"""What an image file says of itself before it is decoded: its format, mode, size and orientation."""
+"""What an image file says of itself before it is decoded: format, mode, size, orientation."""
 
 from __future__ import annotations
 

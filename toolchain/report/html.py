@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import jinja2
 from markupsafe import Markup
 
+from toolchain.page import environment
 from toolchain.report import plots, words
 from toolchain.report.model import Report
 from toolchain.values import Measurement
@@ -17,21 +17,15 @@ MAX_CLASS_ROWS: Final = 200
 
 def render_html(report: Report) -> str:
     """The page; every text of the run is escaped by the template."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("toolchain.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    templates = environment("toolchain.report")
+    templates.filters |= {
         "percent": words.percent,
         "interval": words.interval,
         "ms": words.milliseconds,
         "mb": words.megabytes,
         "setup": words.setup,
     }
-    return environment.get_template("template.html.j2").render(_page(report))
+    return templates.get_template("template.html.j2").render(_page(report))
 
 
 def _page(report: Report) -> dict[str, Any]:

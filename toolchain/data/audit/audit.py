@@ -1,0 +1,90 @@
+"""A recipe's images -> Audit: read every byte, find every fault, stop at none."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from toolchain.data.audit.classes import class_findings
+from toolchain.data.audit.copies import Placed, exact_findings, first_of_each, near_findings
+from toolchain.data.audit.findings import Audit, Finding, Kind
+from toolchain.data.audit.near import NearGroup, near_groups
+from toolchain.data.audit.scan import Scan, scan
+from toolchain.data.source import MISSING, open_source
+from toolchain.data.sources.base import Source
+from toolchain.data.split import assign
+from toolchain.models import locate
+from toolchain.recipe import Recipe
+from toolchain.values import SPLITS, Split
+
+
+def audit(recipe: Recipe, *, near: bool = True) -> Audit:
+    """Check the images that the recipe names, as the data stage would read and split them.
+
+    Args:
+      recipe: which images, their size and how they are split. Images that it leaves out are not
+        looked at.
+      near: whether to look for near-duplicates too.
+
+    Raises:
+      DataError: there are no images, or they are in no known layout; see `source.open_source`.
+    """
+    started = time.monotonic()
+    source = audited_source(recipe)
+    size = int(recipe.input.size or 0)
+    seen = scan(source, size, near=near)
+    given: list[Split | None] = [item.split for item in seen.items]
+    index = {name: label for label, name in enumerate(source.layout.classes)}
+    labels = [index[item.class_name] for item in seen.items]
+    splits = assign(seen.sha256, labels, given, recipe.data)
+    placed = Placed(seen.items, seen.sha256, splits)
+    counts = _counts(source, placed)
+    findings = [*seen.findings, *_missing(source), *exact_findings(placed), *class_findings(counts)]
+    if near:
+        findings += near_findings(placed, _near(seen))
+    order = {kind: position for position, kind in enumerate(Kind)}
+    return Audit(
+        path=str(locate(recipe.data.path, "datasets")) if recipe.data.path else recipe.data.source,
+        layout=source.layout.name,
+        images=seen.images,
+        bytes=seen.bytes,
+        decoded=len(seen.items),
+        size=size,
+        splits=counts,
+        near=near,
+        findings=tuple(sorted(findings, key=lambda finding: order[finding.kind])),
+        seconds=time.monotonic() - started,
+        notes=source.layout.notes,
+    )
+
+
+def audited_source(recipe: Recipe) -> Source:
+    """The recipe's images; one that a list names and that is not there stops nothing."""
+    data = dataclasses.replace(recipe.data, on_bad_image="skip")
+    return open_source(dataclasses.replace(recipe, data=data))
+
+
+def _counts(source: Source, placed: Placed) -> dict[str, dict[str, int]]:
+    pairs = zip(placed.splits, (item.class_name for item in placed.items), strict=True)
+    counts = Counter(pairs)
+    classes = source.layout.classes
+    return {split: {name: counts[split, name] for name in classes} for split in SPLITS}
+
+
+def _missing(source: Source) -> Iterator[Finding]:
+    for name, reason in source.layout.skipped:
+        if reason == MISSING:
+            yield Finding(Kind.MISSING, (name,), "", (name,))
+
+
+def _near(seen: Scan) -> list[NearGroup]:
+    first = np.asarray(first_of_each(seen.sha256), np.int64)
+    groups = near_groups(seen.looks[first], seen.thumbs[first])
+    return [
+        dataclasses.replace(group, members=tuple(first[list(group.members)].tolist()))
+        for group in groups
+    ]
