@@ -16,6 +16,7 @@ from toolchain.data.access import random_access
 from toolchain.data.source import open_source
 from toolchain.data.stage import build_dataset, open_dataset
 from toolchain.errors import DataError, MachineError
+from toolchain.images.decode import open_rgb
 from toolchain.images.preprocess import pixels_of
 from toolchain.recipe import parse_recipe
 from toolchain.values import Dataset
@@ -39,11 +40,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the photos that were decoded, in the order in which they were."""
     names: list[str] = []
 
-    def counted(data: bytes, name: str, size: int):
+    def counted(data: bytes, name: str):
         names.append(name)
-        return pixels_of(data, name, size)
+        return open_rgb(data, name)
 
-    monkeypatch.setattr(cache_module, "pixels_of", counted)
+    monkeypatch.setattr(cache_module, "open_rgb", counted)
     return names
 
 
@@ -127,14 +128,14 @@ class Stop(Exception):
 
 class TestGoingOn:
     def stop_after(self, count: int, monkeypatch: pytest.MonkeyPatch, decoded: list[str]) -> None:
-        counting = cache_module.pixels_of
+        counting = cache_module.open_rgb
 
-        def stopping(data: bytes, name: str, size: int):
+        def stopping(data: bytes, name: str):
             if len(decoded) >= count:
                 raise Stop
-            return counting(data, name, size)
+            return counting(data, name)
 
-        monkeypatch.setattr(cache_module, "pixels_of", stopping)
+        monkeypatch.setattr(cache_module, "open_rgb", stopping)
 
     @pytest.mark.parametrize("source", ["folder", "zip", "tar", "tar.xz"])
     def test_what_was_decoded_is_not_decoded_again(

@@ -55,6 +55,17 @@ def test_pixels_labels_and_hashes_are_those_of_each_photo(files, tmp_path: Path,
         assert dataset.classes[dataset.labels[row]] == name.split("/")[0]
 
 
+def test_the_split_does_not_depend_on_the_size(files, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "x", files)
+    splits = []
+    for size in (SIZE, SIZE + 16):
+        (tmp_path / str(size)).mkdir()
+        table = {"data": {"path": str(folder)}, "input": {"size": size}}
+        dataset = build_dataset(parse_recipe(table, name="photos"), tmp_path / str(size))
+        splits.append(dict(zip(dataset.names, dataset.splits, strict=True)))
+    assert splits[0] == splits[1]
+
+
 def test_what_was_saved_is_what_was_returned(files, tmp_path: Path, out: Path) -> None:
     dataset = build_dataset(recipe_of(write_folder(tmp_path / "x", files)), out)
     assert Dataset.load(out) == dataset

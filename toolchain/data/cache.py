@@ -32,8 +32,8 @@ from toolchain.data.journal import Journal, Row, read_journal
 from toolchain.data.parallel import in_threads, threads
 from toolchain.data.sources.base import Source
 from toolchain.errors import DataError, ImageError, MachineError
-from toolchain.images.decode import DECODER
-from toolchain.images.preprocess import pixels_of
+from toolchain.images.decode import DECODER, open_rgb, picture_sha256
+from toolchain.images.preprocess import resize
 from toolchain.images.stored import StoredPixels, write_header
 from toolchain.run import sha256_json, writing
 from toolchain.terminal import say, track
@@ -201,11 +201,12 @@ class _Build:
 
 def _decode_one(position: int, name: str, data: bytes, size: int, store: Store) -> Row:
     try:
-        pixels = np.ascontiguousarray(pixels_of(data, name, size))
+        image = open_rgb(data, name)
+        pixels = np.ascontiguousarray(resize(image, size))
     except ImageError as error:
-        return Row(position, "", error.what)
+        return Row(position, reason=error.what)
     store(position, pixels)
-    return Row(position, hashlib.sha256(pixels.data).hexdigest())
+    return Row(position, hashlib.sha256(pixels.data).hexdigest(), picture_sha256(image))
 
 
 def _with_their_hash(rows: dict[int, Row], pixels: StoredPixels) -> dict[int, Row]:

@@ -1,6 +1,6 @@
 """What a cache knows of each photo, one line each: appended while it is built, kept with it.
 
-    17 9f86d081884c7d65…        the hash of the row's pixels
+    17 9f86d081884c7d65… 60303ae22b998861…   hash of the row's pixels, hash of the whole picture
     18 - "the image cannot be decoded: …"
 
 A line that a kill cut short is no line: it is dropped, and its photo is decoded again.
@@ -22,16 +22,24 @@ _SYNC_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One photo after decoding: sha256 of its pixels, or why there are none."""
+    """One photo after decoding, or why there is none.
+
+    Attributes:
+      position: among the source's items.
+      sha256: of the row's pixels, as resized.
+      picture: of the decoded picture, see `images.decode.picture_sha256`.
+      reason: why there are no pixels; empty when there are.
+    """
 
     position: int
-    sha256: str
+    sha256: str = ""
+    picture: str = ""
     reason: str = ""
 
     def line(self) -> str:
         """As the journal writes it."""
         if not self.reason:
-            return f"{self.position} {self.sha256}\n"
+            return f"{self.position} {self.sha256} {self.picture}\n"
         return f"{self.position} - {json.dumps(self.reason)}\n"
 
 
@@ -77,10 +85,10 @@ def read_journal(path: Path, count: int) -> dict[int, Row]:
 
 def _row(line: str) -> Row | None:
     position, _, rest = line.partition(" ")
-    mark, _, reason = rest.partition(" ")
+    mark, _, last = rest.partition(" ")
     try:
         if mark == "-":
-            return Row(int(position), "", str(json.loads(reason)))
-        return Row(int(position), mark) if len(mark) == 64 else None
+            return Row(int(position), reason=str(json.loads(last)))
+        return Row(int(position), mark, last) if len(mark) == len(last) == 64 else None
     except ValueError:
         return None

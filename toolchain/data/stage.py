@@ -92,9 +92,9 @@ def _dataset(
         raise _bad_images(bad)
     good = [row for row in rows if not row.reason]
     where = recipe.data.path or recipe.data.source
-    hashes = [row.sha256 for row in good]
+    pictures = [row.picture for row in good]
     chosen = select(
-        [items[row.position] for row in good], hashes, layout.classes, recipe.data, where
+        [items[row.position] for row in good], pictures, layout.classes, recipe.data, where
     )
     kept = [good[place] for place in chosen.places]
     notes = (f"layout: {layout.name}", *layout.notes, *changes(source, size), *chosen.notes)

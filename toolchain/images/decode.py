@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import warnings
@@ -115,6 +116,16 @@ def read_file(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror}", str(path)) from error
+
+
+def picture_sha256(image: Image.Image) -> str:
+    """Hash of a decoded RGB image's size and pixels: the same whatever file it came from.
+
+    It does not depend on the size that a network wants, so neither do the splits drawn from it.
+    """
+    digest = hashlib.sha256(f"{image.width}x{image.height}\n".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
