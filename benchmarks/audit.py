@@ -37,7 +37,6 @@ EXACT = (Kind.DUPLICATE, Kind.SPLIT_DUPLICATE, Kind.TWO_LABELS)
 
 
 def recipe_of(path: Path) -> Recipe:
-    """MobileNetV2's own input size, 160; nothing else of the recipe matters here."""
     return parse_recipe({"data": {"path": str(path)}}, name="audit")
 
 

@@ -53,16 +53,14 @@ def draft_recipe(photos: Path, overrides: list[str] | None = None) -> Draft:
 
 
 def probe_recipe(photos: Path, overrides: list[str] | None = None) -> Recipe:
-    """The recipe of `draft_recipe`, but for augmentation, without looking at the photos.
+    """What `draft_recipe` says about the data alone, without looking at the photos.
 
     Raises:
       RecipeError: an override is wrong.
     """
     path = photos.expanduser().absolute()
-    name = _name(path)
-    weights, _ = _weights(name, str(path))
-    table = _table(path, weights, augment=False)
-    return parse_recipe(table, name=name, where=f"recipe for {path}", overrides=overrides)
+    table = {"data": {"path": str(path)}}
+    return parse_recipe(table, name=_name(path), where=f"recipe for {path}", overrides=overrides)
 
 
 def _name(path: Path) -> str:

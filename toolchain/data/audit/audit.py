@@ -26,7 +26,7 @@ def audit(recipe: Recipe, *, near: bool = True) -> Audit:
     """Check the images that the recipe names, as the data stage would read and split them.
 
     Args:
-      recipe: which images, their size and how they are split. Images that it leaves out are not
+      recipe: which images and how they are split. Images that it leaves out are not
         looked at.
       near: whether to look for near-duplicates too.
 
@@ -35,8 +35,7 @@ def audit(recipe: Recipe, *, near: bool = True) -> Audit:
     """
     started = time.monotonic()
     source = audited_source(recipe)
-    size = int(recipe.input.size or 0)
-    seen = scan(source, size, near=near)
+    seen = scan(source, near=near)
     given: list[Split | None] = [item.split for item in seen.items]
     index = {name: label for label, name in enumerate(source.layout.classes)}
     labels = [index[item.class_name] for item in seen.items]
@@ -53,7 +52,6 @@ def audit(recipe: Recipe, *, near: bool = True) -> Audit:
         images=seen.images,
         bytes=seen.bytes,
         decoded=len(seen.items),
-        size=size,
         splits=counts,
         near=near,
         findings=tuple(sorted(findings, key=lambda finding: order[finding.kind])),

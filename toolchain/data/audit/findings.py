@@ -112,7 +112,6 @@ class Audit:
       layout: as `data.source` names it.
       images, bytes: how many images were read, and their size.
       decoded: how many of them are good.
-      size: width and height in pixels at which pixels were compared: the recipe's input.
       splits: split -> class -> images, as the data stage would split them.
       near: whether near-duplicates were looked for.
       findings: ordered by kind, then as read.
@@ -125,7 +124,6 @@ class Audit:
     images: int
     bytes: int
     decoded: int
-    size: int
     splits: dict[str, dict[str, int]]
     near: bool
     findings: tuple[Finding, ...]
@@ -160,7 +158,6 @@ class Audit:
             "images": self.images,
             "decoded": self.decoded,
             "bytes": self.bytes,
-            "size": self.size,
             "near": self.near,
             "seconds": round(self.seconds, 3),
             "passed": self.passed,

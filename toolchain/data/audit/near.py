@@ -27,6 +27,8 @@ MAX_BITS: Final = 4
 MIN_CORRELATION: Final = 0.985
 # Below this deviation (of 255) an image has nothing that a hash could hold on to.
 MIN_CONTRAST: Final = 2.0
+# An image is first averaged down to this: of a photo of 12 MP, 8 ms instead of 78.
+_LEAST_SIDE: Final = 128
 _EDGES: Final = (0, 10, 21, 32, 43, 53, 64)
 # Neighbours that each hash is compared with in each order. Hundreds of images alike, such as the
 # frames of a film, are still found: each is compared with the next ones, and groups are joined.
@@ -48,11 +50,14 @@ class NearGroup:
     correlation: float
 
 
-def appearance(pixels: NDArray[np.uint8]) -> tuple[int, NDArray[np.uint8]]:
-    """What copies are found by.
+def reduced(image: Image.Image) -> Image.Image:
+    """The image averaged down to some 128 pixels, which is all that its look needs."""
+    factor = min(image.size) // _LEAST_SIDE
+    return image.reduce(factor) if factor > 1 else image
 
-    Args:
-      pixels: uint8 [height, width, 3].
+
+def appearance(image: Image.Image) -> tuple[int, NDArray[np.uint8]]:
+    """What copies are found by.
 
     Returns:
       phash as 64 bits: which of the 8x8 lowest frequencies exceed their median; and the grey
@@ -60,7 +65,7 @@ def appearance(pixels: NDArray[np.uint8]) -> tuple[int, NDArray[np.uint8]]:
     """
     from imagehash import phash
 
-    grey = Image.fromarray(pixels).convert("L")
+    grey = image.convert("L")
     thumb = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     return int.from_bytes(np.packbits(phash(grey).hash).tobytes()), thumb
 

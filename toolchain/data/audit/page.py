@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from toolchain.data.audit.findings import Audit, Finding, Severity
+from toolchain.data.audit.findings import Audit, Finding, Kind, Severity
+from toolchain.data.audit.scan import BROKEN
 from toolchain.data.audit.thumbnails import thumbnails
 from toolchain.data.sources.base import Source
 from toolchain.page import environment
@@ -13,10 +14,14 @@ from toolchain.page import environment
 MAX_FINDINGS: Final = 24  # of a kind; --json lists all
 MAX_PICTURES: Final = 6  # of a finding
 MAX_CLASSES: Final = 200
-# Kinds that name classes or splits, which have no picture.
-_WITHOUT_PICTURES: Final = frozenset(
-    {"missing", "untrained-class", "empty-split", "imbalance", "small-class"}
-)
+# Kinds that name classes and splits, or images that cannot be shown.
+_WITHOUT_PICTURES: Final = BROKEN | {
+    Kind.MISSING,
+    Kind.UNTRAINED_CLASS,
+    Kind.EMPTY_SPLIT,
+    Kind.IMBALANCE,
+    Kind.SMALL_CLASS,
+}
 
 
 def render_page(result: Audit, source: Source) -> str:
@@ -30,20 +35,19 @@ def render_page(result: Audit, source: Source) -> str:
     names = {
         name
         for kind, findings in shown.items()
-        if kind.slug not in _WITHOUT_PICTURES
+        if kind not in _WITHOUT_PICTURES
         for finding in findings
         for name in finding.names[:MAX_PICTURES]
     }
     pictures = thumbnails(source, names) if names else {}
     templates = environment("toolchain.data.audit")
-    templates.filters["shown"] = _shown
     # Names of files may be no UTF-8; a page is.
     text = templates.get_template("page.html.j2").render(_content(result, shown, pictures))
     return text.encode("utf-8", "replace").decode()
 
 
 def _content(
-    result: Audit, shown: dict[Any, list[Finding]], pictures: dict[str, str]
+    result: Audit, shown: dict[Kind, list[Finding]], pictures: dict[str, str]
 ) -> dict[str, Any]:
     counts = result.counts()
     levels = {
@@ -57,12 +61,8 @@ def _content(
         "levels": levels,
         "shown": shown,
         "pictures": pictures,
+        "pictured": set(shown) - _WITHOUT_PICTURES,
         "classes": classes[:MAX_CLASSES],
         "more_classes": len(classes) - MAX_CLASSES,
         "max_pictures": MAX_PICTURES,
     }
-
-
-def _shown(name: str) -> str:
-    """A file's name without what its folder says: the class stands beside it."""
-    return name.rsplit("/", 1)[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,16 +11,15 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageStat
 
 from toolchain.data.audit.findings import Finding, Kind
-from toolchain.data.audit.near import MIN_CONTRAST, SIDE, appearance
+from toolchain.data.audit.near import MIN_CONTRAST, SIDE, appearance, reduced
 from toolchain.data.parallel import in_threads
 from toolchain.data.sources.base import Item, Source
 from toolchain.errors import ImageError
-from toolchain.images.decode import MAX_BYTES, MAX_PIXELS
+from toolchain.images.decode import MAX_BYTES, MAX_PIXELS, open_rgb, picture_sha256
 from toolchain.images.header import SUFFIX_FORMATS, Header, ends_early, read_header, sniff
-from toolchain.images.preprocess import pixels_of
 from toolchain.terminal import track
 
 # Above this many pixels images are decoded one at a time: 50 million with alpha take 800 MB.
@@ -38,7 +36,7 @@ class Seen:
     Attributes:
       item: its name, class and given split.
       bytes: of its file.
-      sha256: of its pixels at the recipe's size, as the data stage hashes them; empty when broken.
+      sha256: of the decoded picture, as the data stage takes it; empty when broken.
       look: perceptual hash, 64 bits; 0 when it was not asked for.
       thumb: grey uint8 [SIDE, SIDE]; zeros when it was not asked for.
       findings: about this image alone.
@@ -74,17 +72,16 @@ class Scan:
     bytes: int
 
 
-def scan(source: Source, size: int, *, near: bool) -> Scan:
+def scan(source: Source, *, near: bool) -> Scan:
     """Read and decode every image of the source, in parallel.
 
     Args:
       source: the images.
-      size: width and height at which pixels are hashed.
       near: whether to compute perceptual hashes.
     """
 
     def work(item: Item, data: bytes) -> Seen:
-        return look_at(item, data, size, near=near)
+        return look_at(item, data, near=near)
 
     count = len(source.layout.items)
     # Filled in place: of a million images, a list of small arrays would take 100 bytes more each.
@@ -109,26 +106,26 @@ def scan(source: Source, size: int, *, near: bool) -> Scan:
     )
 
 
-def look_at(item: Item, data: bytes, size: int, *, near: bool) -> Seen:
+def look_at(item: Item, data: bytes, *, near: bool) -> Seen:
     """Everything the audit wants to know of one image."""
     header = read_header(data)
     kinds = [*_naming(item.name, data), *_properties(header)]
     try:
         with _alone_if_large(header):
-            pixels = pixels_of(data, item.name, size)
+            image = open_rgb(data, item.name)
+            sha256 = picture_sha256(image)
+            image = reduced(image)
     except ImageError as error:
         kinds.insert(0, (_broken(data, header, error), _why(data, header, error)))
         return Seen(item, len(data), "", 0, _NO_THUMB, tuple(_findings(item, kinds)))
-    if _is_blank(pixels):
+    if _is_blank(image):
         kinds.append((Kind.BLANK, ""))
-    look, thumb = appearance(pixels) if near else (0, _NO_THUMB)
-    sha256 = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+    look, thumb = appearance(image) if near else (0, _NO_THUMB)
     return Seen(item, len(data), sha256, look, thumb, tuple(_findings(item, kinds)))
 
 
-def _is_blank(pixels: NDArray[np.uint8]) -> bool:
-    step = max(1, len(pixels) // SIDE)
-    return bool(pixels[::step, ::step].std(axis=(0, 1)).max() < MIN_CONTRAST)
+def _is_blank(image: Image.Image) -> bool:
+    return max(ImageStat.Stat(image).stddev) < MIN_CONTRAST
 
 
 def _findings(item: Item, kinds: Iterable[tuple[Kind, str]]) -> Iterator[Finding]:
@@ -175,6 +172,11 @@ def _why(data: bytes, header: Header | None, error: ImageError) -> str:
         return f"more than {MAX_BYTES / 2**20:.0f} MiB"
     if header is not None and header.width * header.height > MAX_PIXELS:
         return f"{header.width:,} x {header.height:,} pixels"
+    if isinstance(error.__cause__, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels"
+    found = sniff(data)
+    if found and found not in SUFFIX_FORMATS.values():
+        return f"the content is {found}"
     # Pillow names the file object, whose address changes from run to run.
     return error.what.removeprefix("the image cannot be decoded: ").split(" <_io")[0]
 
