@@ -361,6 +361,21 @@ def test_any_bytes_are_decoded_or_refused(tail, form):
 # Resize and normalise.
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB"])
+def test_laying_on_white_in_bands_changes_no_pixel(mode, monkeypatch):
+    pixels = np.random.default_rng(3).integers(0, 256, (61, 47, 4), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image = image.convert("RGB").quantize(16) if mode == "P" else image.convert(mode)
+    clear = {"P": 3, "L": 7, "RGB": (1, 2, 3)}
+    data = encoded(image, "PNG", **({"transparency": clear[mode]} if mode in clear else {}))
+    whole = to_array(open_rgb(data, "x"))
+    monkeypatch.setattr(decode, "_BAND", 500)
+    assert np.array_equal(to_array(open_rgb(data, "x")), whole)
+    rgba = Image.open(io.BytesIO(data)).convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    assert np.array_equal(whole, np.asarray(Image.alpha_composite(white, rgba).convert("RGB")))
+
+
 @pytest.mark.parametrize("size", [8, 24, 48, 160])
 def test_resize_equals_pillow(size):
     image = Image.fromarray(picture(120, 75))
