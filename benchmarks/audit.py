@@ -260,6 +260,30 @@ def clean_table(path: Path) -> list[tuple[str, str]]:
     return rows
 
 
+def growth_table(path: Path) -> list[tuple[str, str]]:
+    """Processor time of a quarter, a half and all of a data set, as a folder."""
+    source = open_source(recipe_of(path))
+    names = [item.name for item in source.layout.items]
+    order = np.random.default_rng(0).permutation(len(names)).tolist()
+    rows = []
+    for share in (0.25, 0.5, 1.0):
+        wanted = {names[at] for at in order[: int(share * len(names))]}
+        with tempfile.TemporaryDirectory() as temporary:
+            for name, data in read_some(source, wanted):
+                target = Path(temporary, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            for near in (False, True):
+                before = time.process_time()
+                audit(recipe_of(Path(temporary)), near=near)
+                seconds = time.process_time() - before
+                label = "with" if near else "without"
+                rows.append(
+                    (f"{len(wanted):,} images, {label} near-duplicates", f"{seconds:.1f} s")
+                )
+    return rows
+
+
 def markdown(rows: list[Row]) -> str:
     lines = ["| planted | images | found | share |", "|---|--:|--:|--:|"]
     for row in rows:
@@ -274,6 +298,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="archive to take photos from")
     parser.add_argument("--count", type=int, default=1000, help="photos to hide the copies among")
     parser.add_argument("--clean", type=Path, help="a data set to audit as it is")
+    parser.add_argument("--growth", action="store_true", help="time parts of it too")
     chosen = parser.parse_args()
     datasets = Path(os.environ.get("TOOLCHAIN_DATA", ".")) / "datasets"
     for name in ("photos", "clean"):
@@ -282,11 +307,14 @@ def main() -> None:
             setattr(chosen, name, datasets / path)
     if chosen.clean:
         print(f"{chosen.clean.name}\n\n| | |\n|---|--:|")
-        print("\n".join(f"| {what} | {value} |" for what, value in clean_table(chosen.clean)))
+        rows = clean_table(chosen.clean)
+        if chosen.growth:
+            rows += [("processor time of a part, in a folder", ""), *growth_table(chosen.clean)]
+        print("\n".join(f"| {what} | {value} |" for what, value in rows))
         return
-    rows, precision = copies_table(photos_from(chosen.photos, chosen.count))
+    found, precision = copies_table(photos_from(chosen.photos, chosen.count))
     print(f"Copies of {chosen.photos.name if chosen.photos else 'drawn photos'}\n")
-    print(markdown([*rows, precision]))
+    print(markdown([*found, precision]))
     print(f"\nFaults in single images\n\n{markdown(faults_table())}")
 
 
