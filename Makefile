@@ -31,6 +31,14 @@ help: ## this list
 	@echo '  SET="train.epochs=5 train.seed=2"   recipe keys to change'
 	@echo '  RUNS=$(RUNS)  PYTHON=$(PYTHON) (3.11 to 3.13)  GPU=1 (CUDA builds)  TESTS=tests/unit'
 
+.PHONY: data audit preview
+data:      $(STAMP) ## photos found, decoded once and split
+	@$(TOOLCHAIN) data build $(OPTIONS)
+audit:     $(STAMP) ## what is wrong with the photos, as a table and audit.html
+	@$(TOOLCHAIN) data check $(if $(DATA),"$${DATA/$(HASH)\~\//$$HOME/}",--recipe "$(RECIPE)") --html audit.html
+preview:   $(STAMP) ## photos as training will see them, in preview.png
+	@$(TOOLCHAIN) data preview $(OPTIONS)
+
 STAGES := run train quantize export verify benchmark report
 .PHONY: $(STAGES)
 run:       ## every stage, from photos to report
