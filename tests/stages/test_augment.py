@@ -19,7 +19,8 @@ from toolchain.recipe import parse_recipe
 from toolchain.recipe.sections import AugmentSection
 from toolchain.training.augment import augment, is_active, mix
 from toolchain.training.batches import Examples
-from toolchain.training.fit import Plan, evaluate, fit
+from toolchain.training.fit import Plan, fit
+from toolchain.training.inference import Inference
 from toolchain.training.preview import preview_grid
 from toolchain.training.stage import preparation
 
@@ -215,7 +216,7 @@ def test_validation_ignores_mixup():
     model = linear()
     plan = Plan("train", 1, 6, 1e-9, 9, lambda x, s, t: x / 255, mixup=0.4)
     record = fit(model, examples, examples, plan).history[0]
-    loss, accuracy = evaluate(model, examples, plan.prepare)
+    loss, accuracy = Inference(model, plan.prepare).evaluate(examples)
     assert record.validation_loss == pytest.approx(loss, rel=TOLERANCE["loss"])
     assert record.validation_accuracy == accuracy
 

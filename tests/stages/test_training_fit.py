@@ -13,7 +13,8 @@ from tf_keras import layers
 
 from toolchain.training import fit as loop
 from toolchain.training.batches import Examples
-from toolchain.training.fit import Plan, evaluate, fit, predict_logits
+from toolchain.training.fit import Plan, fit
+from toolchain.training.inference import Inference
 from toolchain.training.weights import variables
 
 TOLERANCE = {"loss": 1e-5, "rate": 1e-9, "xla": 1e-4}
@@ -78,11 +79,11 @@ def scripted(
     """Let validation give (loss, accuracy) in this order; returns the weights it met."""
     seen: list[list[bytes]] = []
 
-    def told(model, examples, prepare):
-        seen.append(weights_of(model))
+    def told(self, examples):
+        seen.append(weights_of(self.model))
         return scores[len(seen) - 1]
 
-    monkeypatch.setattr(loop, "evaluate", told)
+    monkeypatch.setattr(loop.Inference, "evaluate", told)
     return seen
 
 
@@ -122,7 +123,7 @@ def test_no_epochs_and_a_baseline_measure_and_change_nothing() -> None:
     before = weights_of(model)
     fitted = fit(model, blobs(), validation, replace(PLAN, epochs=0, baseline=True))
     assert len(fitted.history) == 1
-    assert fitted.history[0].validation_accuracy == evaluate(model, validation, as_is)[1]
+    assert fitted.history[0].validation_accuracy == Inference(model, as_is).evaluate(validation)[1]
     assert weights_of(model) == before
 
 
@@ -131,11 +132,11 @@ def test_evaluation_is_cross_entropy_and_accuracy() -> None:
     examples = replace(examples, rows=np.arange(0, 150, 2))
     logits = model.predict(examples.inputs[examples.rows], verbose=0)
     labels = examples.labels[examples.rows]
-    loss, accuracy = evaluate(model, examples, as_is)
+    loss, accuracy = Inference(model, as_is).evaluate(examples)
     chosen = softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
     assert loss == pytest.approx(-np.log(chosen).mean(), abs=TOLERANCE["loss"])
     assert accuracy == np.mean(logits.argmax(axis=1) == labels)
-    assert np.allclose(predict_logits(model, examples, as_is), logits, atol=TOLERANCE["loss"])
+    assert np.allclose(Inference(model, as_is).logits(examples), logits, atol=TOLERANCE["loss"])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])

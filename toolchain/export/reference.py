@@ -13,7 +13,7 @@ from toolchain.quantization.stage import quantized_graph, restore
 from toolchain.recipe import Recipe
 from toolchain.training.batches import Examples
 from toolchain.training.device import configure
-from toolchain.training.fit import predict_logits
+from toolchain.training.inference import Inference
 from toolchain.training.stage import preparation
 from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
@@ -36,10 +36,11 @@ def reference_probabilities(
     models: dict[str, Any] = {"fp32": restore(trained, recipe)}
     if quantized is not None:
         models["int8-qat"] = qat_model(*quantized_graph(trained, quantized, recipe))
-    return {
-        name: _softmax(predict_logits(model, examples, prepare, f"Keras {name} on the test split"))
-        for name, model in models.items()
-    }
+    answers = {}
+    for name, model in models.items():
+        label = f"Keras {name} on the test split"
+        answers[name] = _softmax(Inference(model, prepare).logits(examples, label))
+    return answers
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
@@ -20,9 +18,8 @@ from numpy.typing import NDArray
 from toolchain.terminal import say, track
 from toolchain.training.augment import mix
 from toolchain.training.batches import Examples
+from toolchain.training.inference import Inference, Prepare
 from toolchain.values import EpochRecord
-
-EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class Plan:
     batch_size: int
     learning_rate: float
     seed: int
-    prepare: Callable[[Any, Any, bool], Any]
+    prepare: Prepare
     optimizer: str = "adam"
     schedule: str = "constant"
     warmup_epochs: float = 0.0
@@ -70,7 +67,7 @@ def fit(model: tf_keras.Model, train: Examples, validation: Examples, plan: Plan
     history: list[EpochRecord] = []
     best, best_weights, waited = -1, model.get_weights(), 0
     if plan.baseline:
-        loss, accuracy = evaluate(model, validation, plan.prepare)
+        loss, accuracy = stepper.inference.evaluate(validation)
         history.append(EpochRecord(plan.phase, 0, loss, accuracy, loss, accuracy, 0.0, 0.0))
         best = 0
         say(f"{plan.phase} start: validation {accuracy:.2%}")
@@ -87,37 +84,6 @@ def fit(model: tf_keras.Model, train: Examples, validation: Examples, plan: Plan
             break
     model.set_weights(best_weights)
     return Fitted(tuple(history), best)
-
-
-def evaluate(
-    model: tf_keras.Model, examples: Examples, prepare: Callable[[Any, Any, bool], Any]
-) -> tuple[float, float]:
-    """Mean cross-entropy and top-1 accuracy (0..1) in inference mode."""
-    logits, labels = predict_logits(model, examples, prepare), examples.labels[examples.rows]
-    peak = logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
-    loss = (log_sum - logits[np.arange(len(labels)), labels]).mean()
-    return float(loss), float((logits.argmax(axis=1) == labels).mean())
-
-
-def predict_logits(
-    model: tf_keras.Model,
-    examples: Examples,
-    prepare: Callable[[Any, Any, bool], Any],
-    label: str = "",
-) -> NDArray[np.float32]:
-    """The model's output on every row, in inference mode: float32 [count, outputs]."""
-    seed = tf.zeros([2], tf.int32)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def forward(inputs: Any) -> Any:
-        prepared = prepare(tf.cast(inputs, tf.float32), seed, False)
-        return tf.cast(model(prepared, training=False), tf.float32)
-
-    batches = examples.in_order(EVALUATION_BATCH)
-    if label:
-        batches = track(batches, label, total=examples.steps(EVALUATION_BATCH))
-    return np.concatenate([forward(tf.constant(inputs)).numpy() for inputs, _ in batches])
 
 
 def _score(record: EpochRecord) -> tuple[float, float]:
@@ -153,7 +119,7 @@ def _epoch(
         step_loss, step_correct = stepper(inputs, labels, seed, rate)
         loss += step_loss * len(labels)
         correct += step_correct
-    validation_loss, validation_accuracy = evaluate(stepper.model, validation, plan.prepare)
+    validation_loss, validation_accuracy = stepper.inference.evaluate(validation)
     return EpochRecord(
         phase=plan.phase,
         epoch=epoch,
@@ -183,6 +149,7 @@ class _Stepper:
     def __init__(self, model: tf_keras.Model, plan: Plan) -> None:
         self.model = model
         self.plan = plan
+        self.inference = Inference(model, plan.prepare)
         self.optimizer = _optimizer(plan)
         self.optimizer.build(model.trainable_variables)
         self._prepare = tf.function(self._mixed, reduce_retracing=True, autograph=False)

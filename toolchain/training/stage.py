@@ -18,7 +18,8 @@ from toolchain.terminal import say
 from toolchain.training.augment import augment, is_active
 from toolchain.training.batches import Examples
 from toolchain.training.device import configure
-from toolchain.training.fit import Fitted, Plan, fit, predict_logits
+from toolchain.training.fit import Fitted, Plan, fit
+from toolchain.training.inference import Inference
 from toolchain.training.network import (
     build_head,
     build_network,
@@ -161,7 +162,7 @@ def _on_features(network: tf_keras.Model, dataset: Dataset, recipe: Recipe) -> F
     extractor, prepare = feature_extractor(network), preparation(recipe)
     rows = np.concatenate([dataset.indices("train"), dataset.indices("validation")])
     everything = Examples(dataset.pixels(), dataset.label_array(), rows)
-    features = predict_logits(extractor, everything, prepare, "features of the frozen backbone")
+    features = Inference(extractor, prepare).logits(everything, "features of the frozen backbone")
     labels, count = dataset.label_array()[rows], len(dataset.indices("train"))
     head = build_head(recipe, features.shape[1], len(dataset.classes))
     plan = _plan(recipe, _as_is)

@@ -1,0 +1,46 @@
+"""A model asked, not trained: logits, loss and accuracy in inference mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from toolchain.terminal import track
+from toolchain.training.batches import Examples
+
+BATCH = 64
+
+# float32 batch as stored, int32 [2] seed, training -> the model's input.
+Prepare = Callable[[Any, Any, bool], Any]
+
+
+class Inference:
+    """A model that ends in logits, compiled once: tracing one takes longer than a small epoch."""
+
+    def __init__(self, model: tf_keras.Model, prepare: Prepare) -> None:
+        def forward(inputs: Any) -> Any:
+            prepared = prepare(tf.cast(inputs, tf.float32), tf.zeros([2], tf.int32), False)
+            return tf.cast(model(prepared, training=False), tf.float32)
+
+        self.model = model
+        self._forward = tf.function(forward, reduce_retracing=True, autograph=False)
+
+    def logits(self, examples: Examples, label: str = "") -> NDArray[np.float32]:
+        """The output on every row: float32 [count, outputs]; `label` names a progress bar."""
+        batches = examples.in_order(BATCH)
+        if label:
+            batches = track(batches, label, total=examples.steps(BATCH))
+        return np.concatenate([self._forward(tf.constant(one)).numpy() for one, _ in batches])
+
+    def evaluate(self, examples: Examples) -> tuple[float, float]:
+        """Mean cross-entropy and top-1 accuracy (0..1)."""
+        logits, labels = self.logits(examples), examples.labels[examples.rows]
+        peak = logits.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
+        loss = (log_sum - logits[np.arange(len(labels)), labels]).mean()
+        return float(loss), float((logits.argmax(axis=1) == labels).mean())
