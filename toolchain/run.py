@@ -27,7 +27,18 @@ from toolchain import __version__
 from toolchain.errors import InputError, MachineError, ModelError
 
 MANIFEST: Final = "manifest.json"
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_FULL: Final = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    # A file stands where the folder should be, or the name is too long.
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
 
 
 @dataclass(frozen=True, slots=True)
