@@ -1,0 +1,165 @@
+"""ONNX files: what Keras computes, in every operator set, and in integers where they say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from networks import photos, random_network, recipe_of, softmax
+
+from toolchain.export.onnx import to_onnx
+from toolchain.images.preprocess import Preprocessing, normalise
+from toolchain.inspection.onnx import optimised_ops
+from toolchain.quantization.calibrate import calibrate
+from toolchain.quantization.fold import fold, to_keras
+from toolchain.quantization.graph import snap_biases
+from toolchain.quantization.qat import qat_model
+from toolchain.training.batches import Examples
+from toolchain.training.stage import preparation
+
+TOLERANCE = {
+    # Largest difference of a probability.
+    "fp32": 1e-4,
+    # int8 against the QAT graph: the mean one, and the share of photos with the same class.
+    "int8 probability": 0.02,
+    "int8 agreement": 0.9,
+}
+CLASSES = 10
+IR_OF_OPSET = {13: 8, 15: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
+
+NETWORKS = {
+    "mobilenet even": ("mobilenet_v2", 48, {"pool": "avg"}),
+    "mobilenet odd": ("mobilenet_v2", 49, {"pool": "avg", "dense": [16]}),
+    "mobilenet max": ("mobilenet_v2", 33, {"pool": "max"}),
+    "mobilenet flatten": ("mobilenet_v2", 65, {"pool": "flatten", "dense": [16]}),
+    "vgg avg": ("vgg16", 32, {"pool": "avg", "dense": [16]}),
+    "vgg max odd": ("vgg16", 71, {"pool": "max"}),
+    "vgg flatten odd": ("vgg16", 71, {"pool": "flatten", "dense": [16, 8]}),
+}
+
+
+class Case:
+    """A random network, its graph, ranges from photos, and the photos."""
+
+    def __init__(self, backbone: str, size: int, head: dict) -> None:
+        recipe = recipe_of(size, backbone, model={"head": head})
+        self.network = random_network(recipe, CLASSES)
+        self.graph = fold(self.network)
+        self.way = Preprocessing.of(recipe.input.pixels, size)
+        pixels = photos(48, size)
+        examples = Examples(pixels, np.zeros(48, np.int64), np.arange(48))
+        self.ranges = calibrate(self.graph, examples, preparation(recipe), self.way)
+        self.graph = self.graph.with_arrays(snap_biases(self.graph, self.ranges))
+        self.images = normalise(pixels, self.way)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request, small_vgg_network) -> Case:
+    return Case(*NETWORKS[request.param])
+
+
+def session(data: bytes, optimised: bool = True) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def answers(data: bytes, images: np.ndarray, **how: bool) -> np.ndarray:
+    return session(data, **how).run(["probabilities"], {"image": images})[0]
+
+
+def test_a_float_file_computes_what_keras_computes(case: Case) -> None:
+    data = to_onnx(fold(case.network), None, 17, {})
+    logits = case.network(case.images, training=False).numpy()
+    # Wide enough logits make probabilities 0 and 1, and the comparison blind.
+    expected = softmax(logits)
+    assert np.median(expected.max(axis=1)) < 0.999
+    for batch in (1, 5):
+        found = answers(data, case.images[:batch])
+        assert found.shape == (batch, CLASSES)
+        assert np.abs(found - expected[:batch]).max() < TOLERANCE["fp32"]
+
+
+def test_an_integer_file_computes_what_the_simulation_computes(case: Case) -> None:
+    data = to_onnx(case.graph, case.ranges, 17, {})
+    expected = softmax(qat_model(case.graph, case.ranges)(case.images, training=False).numpy())
+    for optimised in (True, False):
+        found = answers(data, case.images, optimised=optimised)
+        assert np.abs(found - expected).mean() < TOLERANCE["int8 probability"]
+        agreement = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
+        assert agreement >= TOLERANCE["int8 agreement"]
+
+
+def test_onnxruntime_runs_every_layer_in_integers(case: Case, tmp_path: Path) -> None:
+    path = tmp_path / "x.int8-qat.onnx"
+    path.write_bytes(to_onnx(case.graph, case.ranges, 17, {}))
+    ops = optimised_ops(path)
+    kinds = [node.op for node in case.graph.nodes]
+    assert ops["QLinearConv"] == kinds.count("conv") + kinds.count("depthwise")
+    assert ops["QGemm"] + ops["QLinearMatMul"] == kinds.count("dense")
+    for floating in (
+        "Conv",
+        "FusedConv",
+        "Gemm",
+        "FusedGemm",
+        "MatMul",
+        "FusedMatMul",
+        "NhwcFusedConv",
+    ):
+        assert ops[floating] == 0
+
+
+@pytest.fixture(scope="module")
+def small(small_vgg_network) -> Case:
+    return Case("vgg16", 32, {"pool": "flatten", "dense": [16]})
+
+
+@pytest.mark.parametrize("opset", range(13, 22))
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_every_operator_set_gives_the_same_numbers(small: Case, opset: int, precision: str) -> None:
+    ranges = small.ranges if precision == "int8" else None
+    data = to_onnx(small.graph, ranges, opset, {})
+    model = onnx.load_from_string(data)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", opset)]
+    assert model.ir_version == IR_OF_OPSET.get(opset, model.ir_version)
+    expected = answers(to_onnx(small.graph, ranges, 17, {}), small.images)
+    assert np.abs(answers(data, small.images) - expected).max() < TOLERANCE["fp32"]
+
+
+def test_the_file_says_what_goes_in_and_comes_out(small: Case) -> None:
+    for ranges in (None, small.ranges):
+        model = onnx.load_from_string(
+            to_onnx(small.graph, ranges, 17, {"toolchain.contract": "{}"})
+        )
+        (given,), (returned,) = model.graph.input, model.graph.output
+        assert (given.name, returned.name) == ("image", "probabilities")
+        axes = [a.dim_param or a.dim_value for a in given.type.tensor_type.shape.dim]
+        assert axes == ["N", 32, 32, 3]
+        axes = [a.dim_param or a.dim_value for a in returned.type.tensor_type.shape.dim]
+        assert axes == ["N", CLASSES]
+        assert {p.key: p.value for p in model.metadata_props} == {"toolchain.contract": "{}"}
+        assert not any(t.external_data for t in model.graph.initializer)
+
+
+def test_the_same_network_is_the_same_file(small: Case) -> None:
+    once = to_onnx(small.graph, small.ranges, 17, {})
+    assert to_onnx(small.graph, small.ranges, 17, {}) == once
+
+
+def test_probabilities_sum_to_one(small: Case) -> None:
+    for ranges in (None, small.ranges):
+        found = answers(to_onnx(small.graph, ranges, 17, {}), small.images)
+        assert found.sum(axis=1) == pytest.approx(np.ones(len(found)), abs=1e-5)
+
+
+def test_the_folded_graph_is_what_was_written(small: Case) -> None:
+    """The float file of snapped biases equals the Keras model of the same graph."""
+    expected = softmax(to_keras(small.graph)(small.images).numpy())
+    found = answers(to_onnx(small.graph, None, 17, {}), small.images)
+    assert np.abs(found - expected).max() < TOLERANCE["fp32"]

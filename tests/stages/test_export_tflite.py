@@ -1,0 +1,177 @@
+"""TFLite files: what Keras computes, raw bytes where asked, and a well-formed flatbuffer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from networks import photos, random_network, recipe_of, softmax
+
+from toolchain.export.flatbuffer import embed, tensor_specs
+from toolchain.export.tflite import convert
+from toolchain.images.preprocess import Preprocessing, normalise
+from toolchain.inspection.read import inspect_file
+from toolchain.quantization.calibrate import calibrate
+from toolchain.quantization.fold import fold
+from toolchain.quantization.graph import IMAGE, snap_biases
+from toolchain.quantization.qat import qat_model
+from toolchain.runtimes.carried import read_contract
+from toolchain.training.batches import Examples
+from toolchain.training.stage import preparation
+
+TOLERANCE = {
+    "fp32": 1e-4,
+    # int8 against the QAT graph: the mean difference, and the share with the same class.
+    "int8 probability": 0.02,
+    "int8 agreement": 0.9,
+    # uint8 probabilities come in steps of 1/256.
+    "uint8 probability": 0.02,
+}
+SIZE, CLASSES = 33, 10
+ALIGNMENT = 16
+
+
+class Case:
+    """A small VGG16 with random weights: max pooling at an odd size, flatten, two dense layers."""
+
+    def __init__(self) -> None:
+        head = {"pool": "flatten", "dense": [16]}
+        recipe = recipe_of(SIZE, "vgg16", model={"head": head})
+        self.network = random_network(recipe, CLASSES)
+        graph = fold(self.network)
+        self.pixels = photos(48, SIZE)
+        self.way = Preprocessing.of(recipe.input.pixels, SIZE)
+        examples = Examples(self.pixels, np.zeros(48, np.int64), np.arange(48))
+        self.ranges = calibrate(graph, examples, preparation(recipe), self.way)
+        self.graph = graph.with_arrays(snap_biases(graph, self.ranges))
+        self.images = normalise(self.pixels, self.way)
+        self.simulated = softmax(
+            qat_model(self.graph, self.ranges)(self.images, training=False).numpy()
+        )
+
+
+@pytest.fixture(scope="module")
+def case(small_vgg_network) -> Case:
+    return Case()
+
+
+@pytest.fixture(scope="module")
+def files(case: Case) -> dict[str, bytes]:
+    """Three conversions, which cost seconds each."""
+    return {
+        "fp32": convert(fold(case.network), None, "float32"),
+        "int8": convert(case.graph, case.ranges, "float32"),
+        "uint8": convert(case.graph, case.ranges, "uint8"),
+    }
+
+
+def answers(data: bytes, inputs: np.ndarray) -> np.ndarray:
+    interpreter = Interpreter(model_content=data)
+    run = interpreter.get_signature_runner()
+    return np.concatenate([run(image=one[None])["probabilities"] for one in inputs])
+
+
+def test_a_float_file_computes_what_keras_computes(case: Case, files) -> None:
+    expected = softmax(case.network(case.images, training=False).numpy())
+    assert np.median(expected.max(axis=1)) < 0.999
+    assert np.abs(answers(files["fp32"], case.images) - expected).max() < TOLERANCE["fp32"]
+
+
+def test_an_integer_file_computes_what_the_simulation_computes(case: Case, files) -> None:
+    found = answers(files["int8"], case.images)
+    assert np.abs(found - case.simulated).mean() < TOLERANCE["int8 probability"]
+    agreement = np.mean(found.argmax(axis=1) == case.simulated.argmax(axis=1))
+    assert agreement >= TOLERANCE["int8 agreement"]
+
+
+def test_float_probabilities_of_an_integer_file_have_no_steps(case: Case, files) -> None:
+    """The softmax runs on the dequantized logits: ties between classes would come from 1/256."""
+    found = answers(files["int8"], case.images)
+    assert found.sum(axis=1) == pytest.approx(np.ones(len(found)), abs=1e-5)
+    assert np.abs(found * 256 - np.round(found * 256)).max() > 0.1
+
+
+def test_a_uint8_file_takes_raw_rgb_bytes(case: Case, files) -> None:
+    given, returned = tensor_specs(files["uint8"])
+    assert (given.dtype, returned.dtype) == ("uint8", "uint8")
+    assert given.zero_point == 115
+    assert given.scale == pytest.approx(1.0, abs=1e-3)
+    stored = answers(files["uint8"], case.pixels).astype(np.float64)
+    found = (stored - returned.zero_point) * returned.scale
+    assert (
+        np.abs(found - answers(files["int8"], case.images)).max() < TOLERANCE["uint8 probability"]
+    )
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8", "uint8"])
+def test_the_signature_names_the_tensors_and_fixes_the_batch(files, kind: str) -> None:
+    given, returned = tensor_specs(files[kind])
+    assert (given.name, given.shape) == (IMAGE, (1, SIZE, SIZE, 3))
+    assert (returned.name, returned.shape) == ("probabilities", (1, CLASSES))
+    interpreter = Interpreter(model_content=files[kind])
+    (signature,) = interpreter.get_signature_list().values()
+    assert signature == {"inputs": [IMAGE], "outputs": ["probabilities"]}
+    assert interpreter.get_input_details()[0]["name"] == IMAGE
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8", "uint8"])
+def test_a_runtime_may_resize_the_batch(files, case: Case, kind: str) -> None:
+    inputs = case.pixels if kind == "uint8" else case.images
+    interpreter = Interpreter(model_content=files[kind])
+    place = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(place, (4, SIZE, SIZE, 3))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(place, inputs[:4])
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    assert np.abs(found - answers(files[kind], inputs[:4]).astype(found.dtype)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8", "uint8"])
+def test_an_integer_file_has_integer_layers_alone(files, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{kind}.tflite"
+    path.write_bytes(files[kind])
+    inspection = inspect_file(path)
+    assert inspection.true_scheme == ("fp32" if kind == "fp32" else "int8")
+    assert inspection.float_islands == ()
+    assert len(inspection.layers()) == 8
+
+
+def unaligned(data: bytes) -> list[int]:
+    """Buffers whose first byte does not lie where the schema wants it."""
+    model = schema.Model.GetRootAs(bytearray(data), 0)
+    found = []
+    for index in range(model.BuffersLength()):
+        buffer = model.Buffers(index)
+        if buffer.DataLength():
+            table = buffer._tab
+            start = table.Vector(table.Offset(4))
+            if start % ALIGNMENT:
+                found.append(index)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8", "uint8"])
+def test_every_buffer_is_aligned_with_and_without_a_contract(files, kind: str) -> None:
+    for text in ("", "x", "a contract of some length"):
+        data = embed(files[kind], text) if text else files[kind]
+        assert data[4:8] == b"TFL3"
+        assert unaligned(data) == []
+
+
+def test_embedding_changes_no_answer(files, case: Case) -> None:
+    data = embed(files["int8"], "{}")
+    few = case.images[:4]
+    assert np.array_equal(answers(data, few), answers(files["int8"], few))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8-qat"])
+def test_the_files_of_the_digits_are_aligned_and_carry_their_contract(
+    digits_run, precision: str
+) -> None:
+    path = digits_run.exported(f"digits.{precision}.tflite")
+    assert unaligned(path.read_bytes()) == []
+    assert read_contract(path).precision == precision

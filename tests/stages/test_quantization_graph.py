@@ -1,0 +1,135 @@
+"""The arithmetic of 8 bits: scales, zero points, and which outputs are rounded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from toolchain.images.preprocess import Preprocessing, normalise
+from toolchain.quantization.graph import (
+    IMAGE,
+    Affine,
+    Graph,
+    Node,
+    affine,
+    input_affine,
+    input_range,
+    range_points,
+    snap_biases,
+    weight_scales,
+)
+
+GRAPH = Graph(
+    8,
+    (
+        Node("conv1", "conv", (IMAGE,), 2),
+        Node("relu1", "relu6", ("conv1",)),
+        Node("deep", "depthwise", ("relu1",)),
+        Node("relu2", "relu", ("deep",)),
+        Node("project", "conv", ("relu2",)),
+        Node("add", "add", ("relu1", "project")),
+        Node("both", "conv", ("add",)),
+        Node("relu3", "relu", ("both",)),
+        Node("sum", "add", ("both", "relu3")),
+        Node("pool", "max_pool", ("sum",), 2, "valid"),
+        Node("mean", "mean", ("pool",)),
+        Node("logits", "dense", ("mean",)),
+    ),
+    {},
+)
+
+
+def test_what_gets_eight_bits_of_its_own() -> None:
+    """Not a convolution that only feeds an activation, nor what passes values on."""
+    assert range_points(GRAPH) == [
+        IMAGE,
+        "relu1",
+        "relu2",
+        "project",
+        "add",
+        "both",
+        "relu3",
+        "sum",
+        "mean",
+        "logits",
+    ]
+
+
+@pytest.mark.parametrize("pool", ["max", "flatten"])
+def test_a_head_that_passes_values_on_has_the_range_of_its_input(pool: str) -> None:
+    nodes = (*GRAPH.nodes[:10], Node("head", pool, ("pool",)), Node("logits", "dense", ("head",)))
+    graph = Graph(8, nodes, {})
+    assert range_points(graph)[-2:] == ["sum", "logits"]
+    ranges = {name: Affine(0.1 * i + 0.1, i) for i, name in enumerate(range_points(graph))}
+    assert input_range(graph, ranges, nodes[-1]) == ranges["sum"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 6.0), (-1.0, 1.0), (-50.0, 3.0), (2.0, 5.0), (-3.0, -1.0), (0.0, 0.0)]
+)
+def test_a_range_holds_zero_exactly_and_its_ends_within_a_step(low: float, high: float) -> None:
+    point = affine(low, high)
+    assert 0 <= point.zero_point <= 255
+    assert point.low <= 0.0 <= point.high
+    assert point.low <= min(low, 0) + point.scale
+    assert point.high >= max(high, 0) - point.scale
+    assert point.scale == np.float32(point.scale)
+    assert point.low == -point.zero_point * point.scale
+
+
+ALL_PIXELS = np.arange(256, dtype=np.uint8)
+
+
+def stored(values: np.ndarray, point: Affine, mode) -> np.ndarray:
+    return np.clip(mode(values.astype(np.float64) / point.scale) + point.zero_point, 0, 255)
+
+
+@pytest.mark.parametrize("pixels", ["unit", "caffe"])
+def test_the_stored_input_is_the_raw_pixel(pixels: str) -> None:
+    way = Preprocessing.of(pixels, 32)
+    point = input_affine(way.mean, way.std)
+    values = normalise(ALL_PIXELS, way)
+    assert np.array_equal(stored(values, point, np.round), ALL_PIXELS)
+
+
+def test_the_stored_input_of_symmetric_pixels_is_within_a_step_and_meets_no_tie() -> None:
+    way = Preprocessing.of("symmetric", 32)
+    point = input_affine(way.mean, way.std)
+    values = normalise(ALL_PIXELS, way)
+    found = stored(values, point, np.round)
+    assert np.abs(found - ALL_PIXELS).max() <= 1
+    # Rounding half up, half down or to even give the same bytes: no runtime can differ.
+    for mode in (lambda x: np.floor(x + 0.5), lambda x: np.ceil(x - 0.5)):
+        assert np.array_equal(stored(values, point, mode), found)
+    exact = values.astype(np.float64) / point.scale
+    assert np.abs(exact - np.floor(exact) - 0.5).min() > 1e-6
+
+
+def test_kernel_scales_take_the_largest_of_each_output_channel() -> None:
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 5, 7)).astype(np.float32)
+    expected = np.abs(kernel).max(axis=(0, 1, 2)) / 127
+    assert weight_scales(kernel, "conv") == pytest.approx(expected)
+    deep = kernel[..., :1]
+    assert weight_scales(deep, "depthwise") == pytest.approx(np.abs(deep).max(axis=(0, 1, 3)) / 127)
+    dense = kernel[0, 0]
+    assert weight_scales(dense, "dense") == pytest.approx(np.full(7, np.abs(dense).max() / 127))
+
+
+def test_a_channel_of_zeros_has_a_scale() -> None:
+    scales = weight_scales(np.zeros((1, 1, 2, 3), np.float32), "conv")
+    assert scales.shape == (3,)
+    assert (scales > 0).all()
+
+
+def test_biases_lie_on_the_grid_of_the_integer_runtimes() -> None:
+    random = np.random.default_rng(1)
+    nodes = (Node("conv1", "conv", (IMAGE,)), Node("relu1", "relu6", ("conv1",)))
+    kernel = random.normal(size=(1, 1, 3, 4)).astype(np.float32)
+    bias = random.normal(size=4).astype(np.float32)
+    graph = Graph(4, nodes, {"conv1/kernel": kernel, "conv1/bias": bias})
+    ranges = {IMAGE: Affine(1 / 128, 128), "relu1": Affine(6 / 255, 0)}
+    snapped = snap_biases(graph, ranges)["conv1/bias"]
+    steps = weight_scales(kernel, "conv") / 128
+    assert np.abs(snapped / steps - np.round(snapped / steps)).max() < 1e-3
+    assert (np.abs(snapped - bias) <= steps / 2 + 1e-7).all()
+    assert np.array_equal(snap_biases(graph, ranges)["conv1/kernel"], kernel)

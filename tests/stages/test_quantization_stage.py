@@ -1,0 +1,90 @@
+"""The quantization stage: from train photos only, never worse than its start, saved as used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from toolchain.quantization import stage
+from toolchain.quantization.graph import snap_biases
+from toolchain.quantization.qat import qat_model
+from toolchain.quantization.stage import folded, quantize_model, quantized_graph
+from toolchain.recipe import Recipe
+from toolchain.training.inference import Inference
+from toolchain.training.stage import pixel_examples, preparation
+from toolchain.training.weights import read_safetensors
+from toolchain.values import QuantizedModel
+
+# Points of accuracy that 8 bits may cost a small network before any training.
+LOST_AT_START = 0.05
+# Biases move to the grid of the integer runtimes after the epoch was measured.
+SNAPPED = 0.01
+
+
+def with_training(recipe: Recipe, **changes: float) -> Recipe:
+    return replace(recipe, quantize=replace(recipe.quantize, **changes))
+
+
+def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, tmp_path) -> None:
+    """epochs = 0 is post-training quantization."""
+    run = small_vgg_run
+    quantized = quantize_model(run.trained, run.dataset, run.recipe, tmp_path)
+    assert [record.epoch for record in quantized.history] == [0]
+    float_accuracy = run.trained.history[run.trained.best].validation_accuracy
+    assert quantized.history[0].validation_accuracy >= float_accuracy - LOST_AT_START
+    assert QuantizedModel.load(tmp_path) == quantized
+    arrays = read_safetensors(tmp_path / "weights.safetensors")
+    graph, ranges = quantized_graph(run.trained, quantized, run.recipe)
+    expected = snap_biases(folded(run.trained, run.recipe), ranges)
+    assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
+    assert graph.arrays.keys() == expected.keys()
+
+
+def test_training_that_ruins_the_network_is_thrown_away(small_vgg_run, tmp_path) -> None:
+    run = small_vgg_run
+    recipe = with_training(run.recipe, epochs=2, learning_rate=1.0)
+    quantized = quantize_model(run.trained, run.dataset, recipe, tmp_path)
+    start, *later = quantized.history
+    assert len(later) == 2
+    assert max(record.validation_accuracy for record in later) < start.validation_accuracy
+    assert quantized.best == 0
+    arrays = read_safetensors(tmp_path / "weights.safetensors")
+    _, ranges = quantized_graph(run.trained, quantized, recipe)
+    expected = snap_biases(folded(run.trained, recipe), ranges)
+    assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
+
+
+def test_what_was_saved_computes_what_was_measured(small_vgg_run, tmp_path) -> None:
+    run = small_vgg_run
+    recipe = with_training(run.recipe, epochs=1, learning_rate=1e-4)
+    quantized = quantize_model(run.trained, run.dataset, recipe, tmp_path)
+    best = quantized.history[quantized.best]
+    model = qat_model(*quantized_graph(run.trained, quantized, recipe))
+    validation = pixel_examples(run.dataset, "validation")
+    _, accuracy = Inference(model, preparation(recipe)).evaluate(validation)
+    assert accuracy == pytest.approx(best.validation_accuracy, abs=SNAPPED)
+    assert best.validation_accuracy >= quantized.history[0].validation_accuracy
+
+
+def test_calibration_sees_train_photos_alone(small_vgg_run, tmp_path, monkeypatch) -> None:
+    run, seen = small_vgg_run, []
+    real = stage.calibrate
+
+    def watched(graph, examples, *rest):
+        seen.extend(examples.rows.tolist())
+        return real(graph, examples, *rest)
+
+    monkeypatch.setattr(stage, "calibrate", watched)
+    quantized = quantize_model(run.trained, run.dataset, run.recipe, tmp_path)
+    assert len(seen) == len(set(seen)) == 100
+    assert set(seen) <= set(run.dataset.indices("train").tolist())
+    assert "100 training images" in quantized.notes[0]
+
+
+def test_the_run_of_the_digits_never_ended_below_its_start(digits_run) -> None:
+    quantized = digits_run.quantized
+    start, best = quantized.history[0], quantized.history[quantized.best]
+    assert start.epoch == 0
+    assert best.validation_accuracy >= start.validation_accuracy
