@@ -80,7 +80,7 @@ def in_integers(graph: Graph, ranges: dict[str, Affine], images: np.ndarray) -> 
 @pytest.mark.parametrize("op", ["conv", "depthwise", "dense"])
 def test_the_simulation_gives_what_integers_give(op: str) -> None:
     graph, ranges = one_layer(op)
-    images = photos(8, SIZE).astype(np.float32) / 127.5 - 1
+    images = photos(64, SIZE).astype(np.float32) / 127.5 - 1
     real = qat_model(graph, ranges)(images, training=False).numpy()
     out = ranges["act"]
     found = np.round(real / out.scale) + out.zero_point
