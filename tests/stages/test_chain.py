@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import toolchain
+from command_line import settings, toolchain
 from PIL import Image
 
 STAGES = ("data", "train", "quantize", "export", "verify", "benchmark", "report")
@@ -87,9 +89,6 @@ def test_a_second_run_has_nothing_to_do(digits_run) -> None:
 @pytest.fixture
 def copied(digits_run, tmp_path: Path):
     """The run in a place of its own, to be changed; times of change are kept."""
-    import shutil
-    from dataclasses import replace
-
     shutil.copytree(digits_run.root, tmp_path / "runs")
     return replace(digits_run, root=tmp_path / "runs")
 
@@ -168,3 +167,44 @@ def test_inspect_finds_what_the_name_says(name: str, digits_run) -> None:
     assert data["true_scheme"] == ("int8" if "int8" in name else "fp32")
     assert data["promised_by"] == {"name": name.split(".")[1], "contract": name.split(".")[1]}
     assert data["float_islands"] == []
+
+
+@pytest.fixture
+def coloured(tmp_path: Path) -> Path:
+    """A user's folder: reddish and bluish photos, and a stray text file."""
+    random = np.random.default_rng(0)
+    for channel, name in ((0, "red"), (2, "blue")):
+        folder = tmp_path / "my photos" / name
+        folder.mkdir(parents=True)
+        for index in range(40):
+            pixels = random.integers(0, 120, (24, 30, 3), dtype=np.uint8)
+            pixels[:, :, channel] += 120
+            Image.fromarray(pixels).save(folder / f"{index}.jpg")
+    (tmp_path / "my photos" / "notes.txt").write_text("from the garden")
+    return tmp_path / "my photos"
+
+
+def test_own_photos_go_through_without_int8(coloured: Path, tmp_path: Path) -> None:
+    """Not asked for, nothing is quantized, and the report still has its page."""
+    done_run = toolchain(
+        "run",
+        "--data",
+        coloured,
+        *settings(
+            model__weights="none",
+            input__size=32,
+            train__epochs=2,
+            export__formats='["onnx"]',
+            export__precisions='["fp32"]',
+            benchmark__runs=10,
+            benchmark__warmup_seconds=0,
+        ),
+        cwd=tmp_path,
+    )
+    assert done_run.returncode == 0, done_run.stderr
+    assert done(done_run.stderr) == [name for name in STAGES if name != "quantize"]
+    folder = tmp_path / "runs" / "my-photos"
+    assert not (folder / "quantize").exists()
+    assert (folder / "export" / "labels.txt").read_text().split() == ["blue", "red"]
+    assert (folder / "export" / "my-photos.fp32.onnx").is_file()
+    assert "my-photos.fp32.onnx" in (folder / "report" / "report.md").read_text()

@@ -1,0 +1,51 @@
+"""Ctrl-C in the middle of training: an exit code, one line, and nothing half-made."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from command_line import settings
+
+from toolchain.errors import ExitCode
+
+pytestmark = pytest.mark.skipif(
+    find_spec("tensorflow") is None or find_spec("sklearn") is None,
+    reason="needs the extra toolchain[train]",
+)
+SECONDS_TO_START = 240
+SECONDS_TO_STOP = 60
+
+
+def test_ctrl_c_in_training(tmp_path: Path) -> None:
+    options = settings(model__weights="none", input__size=32, train__epochs=1000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "toolchain", "train", "--runs", str(tmp_path), *options],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = threading.Timer(SECONDS_TO_START, process.kill)
+    watchdog.start()
+    try:
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            # The first epoch is over: the second is on its way.
+            if line.startswith("train 1/1000"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.communicate(timeout=SECONDS_TO_STOP)[1]
+    finally:
+        watchdog.cancel()
+        process.kill()
+    assert process.returncode == ExitCode.INTERRUPTED, "".join(told) + rest
+    assert "Traceback" not in rest
+    folder = tmp_path / "digits"
+    assert (folder / "data" / "manifest.json").is_file()
+    assert not (folder / "train").exists()
+    assert [path.name for path in folder.iterdir() if ".tmp-" in path.name] == []
