@@ -260,12 +260,11 @@ def clean_table(path: Path) -> list[tuple[str, str]]:
     return rows
 
 
-def growth_table(path: Path) -> list[tuple[str, str]]:
+def growth_table(path: Path) -> Iterator[tuple[str, str]]:
     """Processor time of a quarter, a half and all of a data set, as a folder."""
     source = open_source(recipe_of(path))
     names = [item.name for item in source.layout.items]
     order = np.random.default_rng(0).permutation(len(names)).tolist()
-    rows = []
     for share in (0.25, 0.5, 1.0):
         wanted = {names[at] for at in order[: int(share * len(names))]}
         with tempfile.TemporaryDirectory() as temporary:
@@ -278,10 +277,7 @@ def growth_table(path: Path) -> list[tuple[str, str]]:
                 audit(recipe_of(Path(temporary)), near=near)
                 seconds = time.process_time() - before
                 label = "with" if near else "without"
-                rows.append(
-                    (f"{len(wanted):,} images, {label} near-duplicates", f"{seconds:.1f} s")
-                )
-    return rows
+                yield f"{len(wanted):,} images, {label} near-duplicates", f"{seconds:.1f} s"
 
 
 def markdown(rows: list[Row]) -> str:
@@ -305,12 +301,14 @@ def main() -> None:
         path = getattr(chosen, name)
         if path is not None and not path.exists():
             setattr(chosen, name, datasets / path)
+            if not (datasets / path).exists():
+                parser.error(f"{path} is neither here nor in {datasets}")
     if chosen.clean:
         print(f"{chosen.clean.name}\n\n| | |\n|---|--:|")
-        rows = clean_table(chosen.clean)
-        if chosen.growth:
-            rows += [("processor time of a part, in a folder", ""), *growth_table(chosen.clean)]
-        print("\n".join(f"| {what} | {value} |" for what, value in rows))
+        for what, value in clean_table(chosen.clean):
+            print(f"| {what} | {value} |", flush=True)
+        for what, value in growth_table(chosen.clean) if chosen.growth else ():
+            print(f"| processor time of {what} | {value} |", flush=True)
         return
     found, precision = copies_table(photos_from(chosen.photos, chosen.count))
     print(f"Copies of {chosen.photos.name if chosen.photos else 'drawn photos'}\n")

@@ -15,7 +15,7 @@ from photo_files import photo, write_folder
 from PIL import Image
 
 from toolchain.data.audit import Audit, Kind, Severity, audit
-from toolchain.data.audit.near import near_groups
+from toolchain.data.audit.near import MAX_BITS, MIN_CORRELATION, near_groups
 from toolchain.data.stage import build_dataset
 from toolchain.errors import DataError
 from toolchain.recipe import parse_recipe
@@ -219,7 +219,7 @@ def test_the_search_misses_no_pair_that_comparing_all_finds():
         thumbs[copy] = thumbs[copy - 60] // 2 if copy % 3 else rng.integers(0, 256, 256)
     groups = near_groups(looks, thumbs)
     pairs = {group.members for group in groups}
-    assert pairs == set(pairs_by_hand(looks, thumbs, 4, 0.985))
+    assert pairs == set(pairs_by_hand(looks, thumbs, MAX_BITS, MIN_CORRELATION))
     assert len(pairs) > 20
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 SIDE: Final = 16
 MAX_BITS: Final = 4
-MIN_CORRELATION: Final = 0.985
+MIN_CORRELATION: Final = 0.99
 # Below this deviation (of 255) an image has nothing that a hash could hold on to.
 MIN_CONTRAST: Final = 2.0
 # An image is first averaged down to this: of a photo of 12 MP, 8 ms instead of 78.
