@@ -12,6 +12,7 @@ import pytest
 from photo_files import class_folders, photo, write_folder, write_tar, write_zip
 
 from toolchain.data import cache as cache_module
+from toolchain.data import parallel
 from toolchain.data.access import random_access
 from toolchain.data.source import open_source
 from toolchain.data.stage import build_dataset, open_dataset
@@ -135,6 +136,8 @@ class TestGoingOn:
                 raise Stop
             return counting(data, name)
 
+        # So that some tasks end before the stop, however many processors there are.
+        monkeypatch.setattr(parallel, "threads", lambda: 2)
         monkeypatch.setattr(cache_module, "open_rgb", stopping)
 
     @pytest.mark.parametrize("source", ["folder", "zip", "tar", "tar.xz"])

@@ -5,9 +5,9 @@
     <cache>/<key>.partial/        the same while it is built; a killed build goes on from there
     <cache>/<key>.lock            held while a process builds or checks it
 
-A folder without `.partial` is complete: it got its name by a rename, after everything was synced.
-Rows are held to their hashes whenever a cache is opened, so that neither a power cut during the
-build nor a disk that forgets can give a network other pixels than the decoder gave.
+A folder without `.partial` is complete: it got its name by a rename after its last row. Rows are
+held to their hashes whenever a cache is opened, so that neither a power cut nor a disk that forgets
+can give a network other pixels than the decoder gave; therefore nothing waits for the disk here.
 """
 
 from __future__ import annotations
@@ -148,9 +148,7 @@ class _Build:
                 next(iter(left)),
                 "run it again when nothing changes the photos",
             )
-        _sync_folder(self.partial)
         self.partial.rename(self.final)
-        _sync_folder(self.final.parent)
 
     def _decode(self, source: Source, left: Mapping[str, int]) -> Iterator[Row]:
         places = dict(left)
@@ -230,7 +228,6 @@ def _journal(folder: Path, pixels: int | None) -> Iterator[Journal]:
     journal = Journal(folder / _JOURNAL, pixels)
     try:
         yield journal
-        journal.sync()
     finally:
         journal.close()
 
@@ -250,14 +247,6 @@ def _check_room(path: Path, needed: int) -> None:
             str(path.parent),
             "free some space, or set data.cache_gib lower to decode while training",
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def share(pixels: Path, folder: Path) -> None:

@@ -73,7 +73,7 @@ def join(phases: list[Fitted]) -> tuple[Any, int]:
 
 
 def pixel_examples(dataset: Dataset, split: Split) -> Examples:
-    """The pixels of a split, memory-mapped."""
+    """The pixels of a split, read batch by batch."""
     return Examples(dataset.pixels(), dataset.label_array(), dataset.indices(split))
 
 
