@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from toolchain.errors import ImageError
 
@@ -73,7 +73,10 @@ def open_rgb(data: bytes, name: str, draft: tuple[int, int] | None = None) -> Im
     except ImageError:
         raise
     except DAMAGE as error:
-        raise ImageError(f"the image cannot be decoded: {error}", name, _REMEDY) from error
+        # Pillow names the file object here: an address in memory, another one in every run.
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it is no image, or a damaged one" if is_unknown else error
+        raise ImageError(f"the image cannot be decoded: {reason}", name, _REMEDY) from error
 
 
 def _load(data: bytes, name: str, draft: tuple[int, int] | None) -> Image.Image:
