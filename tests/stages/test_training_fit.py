@@ -26,7 +26,14 @@ def as_is(batch, seed, training):
 
 
 PLAN = Plan(
-    phase="train", epochs=3, batch_size=16, learning_rate=1e-2, seed=5, prepare=as_is, patience=99
+    phase="train",
+    epochs=3,
+    batch_size=16,
+    learning_rate=1e-2,
+    seed=5,
+    prepare=as_is,
+    patience=99,
+    best_by="accuracy",
 )
 
 
@@ -94,6 +101,11 @@ def test_the_weights_of_the_best_epoch_are_kept(monkeypatch: pytest.MonkeyPatch)
     assert fitted.best == 1
     assert weights_of(model) == seen[1]
     assert seen[1] != seen[3]
+
+
+def test_by_loss_the_lowest_loss_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, [(0.9, 0.9), (0.3, 0.8), (0.6, 0.95)])
+    assert fit(model_of(), blobs(), blobs(), replace(PLAN, best_by="loss")).best == 1
 
 
 def test_of_equal_accuracies_the_lower_loss_is_better(monkeypatch: pytest.MonkeyPatch) -> None:

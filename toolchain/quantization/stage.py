@@ -51,6 +51,7 @@ def quantize_model(
         label_smoothing=recipe.train.label_smoothing,
         mixup=recipe.augment.mixup,
         patience=recipe.train.patience,
+        best_by="accuracy",
         baseline=True,
     )
     fitted = fit(model, train, pixel_examples(dataset, "validation"), plan)
