@@ -121,6 +121,10 @@ def test_the_drawings_show_phases_labels_and_counts(page: Page) -> None:
         assert word in text
 
 
+def test_what_was_left_out_of_the_data_is_listed_with_its_reason(page: Page) -> None:
+    assert "8/broken.png : the image cannot be decoded: truncated" in page.text()
+
+
 def test_drawings_take_their_colours_from_the_page(html: str) -> None:
     drawn = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
     assert "var(--blue)" in drawn
