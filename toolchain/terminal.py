@@ -35,7 +35,10 @@ def console() -> Console:
 
 @contextlib.contextmanager
 def native_log(path: Path) -> Iterator[None]:
-    """Sends stdout and stderr of native code, and of Python libraries, to `path` (appended); its folder exists."""
+    """Sends stdout and stderr of native code, and of Python libraries, to the end of `path`.
+
+    The folder of `path` must exist.
+    """
     console()
     sys.stdout.flush()
     sys.stderr.flush()
