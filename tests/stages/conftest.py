@@ -16,17 +16,16 @@ from toolchain.recipe import Recipe, load_recipe
 from toolchain.run import Run
 from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
-# A budget of seconds, and gates as loose as that. Random weights need batches of this size.
+# A budget of seconds for both phases, and gates as loose as that.
 TINY = {
-    "model.weights": "none",
-    "model.alpha": 0.35,
     "input.size": 32,
     "augment.rotation": 0,
     "augment.zoom": 0,
     "augment.shift": 0,
-    "train.epochs": 6,
-    "train.batch_size": 64,
+    "train.epochs": 8,
     "train.learning_rate": 3e-3,
+    "fine_tune.epochs": 4,
+    "fine_tune.learning_rate": 1e-3,
     "quantize.epochs": 1,
     "quantize.learning_rate": 1e-4,
     "quantize.calibration_images": 128,
