@@ -105,16 +105,17 @@ class _Watched:
         return self._array[rows]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def small_vgg_network():
-    """While this is in use, "vgg16" has few channels."""
+    """In the modules that use this, "vgg16" has few channels; elsewhere it is the real one."""
     with pytest.MonkeyPatch.context() as patch:
         small_vgg(patch)
         yield
 
 
 @pytest.fixture(scope="session")
-def small_vgg_run(small_vgg_network, tmp_path_factory: pytest.TempPathFactory) -> SmallVgg:
+def small_vgg_run(tmp_path_factory: pytest.TempPathFactory) -> SmallVgg:
+    """Use it together with `small_vgg_network`."""
     from toolchain.training.stage import train_model
 
     pytest.importorskip("sklearn")
@@ -129,6 +130,7 @@ def small_vgg_run(small_vgg_network, tmp_path_factory: pytest.TempPathFactory) -
     seen: set[int] = set()
     watched = _Watched(dataset.pixels(), seen)
     with pytest.MonkeyPatch.context() as patch:
+        small_vgg(patch)
         patch.setattr(Dataset, "pixels", lambda _: watched)
         trained = train_model(dataset, recipe, tmp_path_factory.mktemp("train"))
     return SmallVgg(recipe, dataset, trained, frozenset(seen))

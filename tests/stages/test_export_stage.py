@@ -19,6 +19,8 @@ from toolchain.quantization.stage import quantize_model
 from toolchain.run import sha256_file
 from toolchain.runtimes.carried import read_contract
 
+pytestmark = pytest.mark.usefixtures("small_vgg_network")
+
 LAYERS_OF_MOBILENET = 53  # 52 convolutions and a dense layer
 NAMES = [
     f"digits.{precision}.{kind}"

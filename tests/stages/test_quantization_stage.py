@@ -17,6 +17,8 @@ from toolchain.training.stage import pixel_examples, preparation
 from toolchain.training.weights import read_safetensors
 from toolchain.values import QuantizedModel
 
+pytestmark = pytest.mark.usefixtures("small_vgg_network")
+
 # Points of accuracy that 8 bits may cost a small network before any training.
 LOST_AT_START = 0.05
 # Biases move to the grid of the integer runtimes after the epoch was measured.

@@ -14,6 +14,8 @@ from toolchain.training.stage import train_model
 from toolchain.training.weights import arrays_of, read_safetensors, save_weights, variables
 from toolchain.values import TrainedModel
 
+pytestmark = pytest.mark.usefixtures("small_vgg_network")
+
 LEAST_ACCURACY = 0.6
 
 
