@@ -83,12 +83,12 @@ test-slow: $(STAMP) ## the tests that take minutes each
 
 # `make lock UPGRADE=1` takes newer versions; without it the pinned ones stay where they can.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
-  --generate-hashes --no-header -c requirements/constraints.txt $(if $(UPGRADE),--upgrade)
+  --generate-hashes --no-header -c requirements/constraints.txt --override requirements/overrides.txt $(if $(UPGRADE),--upgrade)
 .PHONY: lock
 lock: $(STAMP) ## requirements/ anew from pyproject.toml
-	$(COMPILE) pyproject.toml --extra train --extra dev -o requirements/train.lock
+	$(COMPILE) pyproject.toml --extra train --extra server --extra clients --extra dev -o requirements/train.lock
 	$(COMPILE) pyproject.toml -c requirements/train.lock -o requirements/base.lock
-	$(COMPILE) pyproject.toml --extra train --extra dev --extra gpu -c requirements/train.lock \
+	$(COMPILE) pyproject.toml --extra train --extra server --extra clients --extra dev --extra gpu -c requirements/train.lock \
 	  --no-emit-package onnxruntime -o requirements/gpu.lock
 	echo uv | $(COMPILE) - -o requirements/bootstrap.txt
 
