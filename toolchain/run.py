@@ -16,17 +16,21 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
+import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from toolchain import __version__
 from toolchain.errors import InputError, MachineError, ModelError
 
 MANIFEST: Final = "manifest.json"
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _FULL: Final = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -60,6 +64,9 @@ class Manifest:
       files: path inside the stage's folder -> entry.
       seconds: how long the stage took.
       made_with: version of the toolchain, Python and the processor's name.
+      made_from: stage -> digest of the stages that were read; what tells, without the recipe,
+        whether two stages belong together.
+      command: what was typed.
     """
 
     stage: str
@@ -67,6 +74,8 @@ class Manifest:
     files: dict[str, FileEntry]
     seconds: float
     made_with: dict[str, str]
+    made_from: dict[str, str] = field(default_factory=dict)
+    command: str = ""
 
     def digest(self) -> str:
         """Hash of what came out: the key and the content of every file, not times or paths."""
@@ -150,7 +159,9 @@ class Run:
         return path
 
     @contextlib.contextmanager
-    def publish(self, stage: str, key: str) -> Iterator[Path]:
+    def publish(
+        self, stage: str, key: str, made_from: Mapping[str, str] = _NOTHING
+    ) -> Iterator[Path]:
         """Gives an empty folder to fill; publishes it as the stage's folder if nothing raises."""
         started = time.monotonic()
         aside = self.folder / f".{stage}.tmp-{os.getpid()}"
@@ -159,11 +170,13 @@ class Run:
         try:
             with writing(aside):
                 yield aside
-                self._commit(stage, key, aside, time.monotonic() - started)
+                self._commit(stage, key, made_from, aside, time.monotonic() - started)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _commit(self, stage: str, key: str, aside: Path, seconds: float) -> None:
+    def _commit(
+        self, stage: str, key: str, made_from: Mapping[str, str], aside: Path, seconds: float
+    ) -> None:
         files = {}
         for path in sorted(p for p in aside.rglob("*") if p.is_file()):
             _sync(path)
@@ -181,6 +194,8 @@ class Run:
                 "python": platform.python_version(),
                 "machine": platform.machine(),
             },
+            "made_from": dict(made_from),
+            "command": typed_command(),
         }
         write_text(aside / MANIFEST, json.dumps(manifest, indent=1) + "\n")
         for folder in (aside, *(p for p in aside.rglob("*") if p.is_dir())):
@@ -286,6 +301,11 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def typed_command() -> str:
+    """What was typed: it re-makes what is being made."""
+    return shlex.join(["toolchain", *sys.argv[1:]])
 
 
 def sha256_file(path: Path) -> str:

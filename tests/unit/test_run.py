@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import signal
@@ -52,6 +53,25 @@ def test_publishing_again_replaces_the_whole_folder(run):
     publish(run, key="k2", **{"a.txt": "three"})
     assert sorted(path.name for path in run.stage("train").iterdir()) == ["a.txt", MANIFEST]
     assert run.manifest("train").key == "k2"
+
+
+def test_a_manifest_tells_what_its_stage_was_made_from(run, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/bin/toolchain", "verify", "--data", "my photos"])
+    with run.publish("verify", "k1", {"export": "e1"}) as folder:
+        (folder / "a.txt").write_text("one")
+    manifest = run.manifest("verify")
+    assert manifest.made_from == {"export": "e1"}
+    assert manifest.command == "toolchain verify --data 'my photos'"
+
+
+def test_a_manifest_of_an_earlier_version_is_read(run):
+    publish(run)
+    path = run.stage("train") / MANIFEST
+    data = json.loads(path.read_text())
+    del data["made_from"], data["command"]
+    path.write_text(json.dumps(data))
+    assert run.manifest("train").made_from == {}
+    assert run.is_current("train", "k1")
 
 
 def test_a_folder_cannot_be_seen_before_it_is_complete(run):

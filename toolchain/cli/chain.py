@@ -7,7 +7,7 @@ key of the recipe re-runs what depends on it, and only that.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -89,11 +89,11 @@ def wants_int8(recipe: Recipe) -> bool:
     return any(precision.startswith("int8") for precision in recipe.export.precisions)
 
 
-def key_of(stage: Stage, recipe: Recipe, run: Run) -> str:
-    """Hash of all that the stage depends on.
+def upstream_of(stage: Stage, recipe: Recipe, run: Run) -> dict[str, str]:
+    """Stage -> digest of what came out of the stages that this one reads.
 
     Raises:
-      InputError: a stage that it reads has not been published.
+      InputError: one of them has not been published.
     """
     upstream = {}
     for name in stage.reads:
@@ -103,6 +103,11 @@ def key_of(stage: Stage, recipe: Recipe, run: Run) -> str:
         if manifest is None:
             raise InputError(f"stage {name} has not run", str(run.folder), f"run: make {name}")
         upstream[name] = manifest.digest()
+    return upstream
+
+
+def key_of(stage: Stage, recipe: Recipe, upstream: Mapping[str, str]) -> str:
+    """Hash of all that the stage depends on."""
     return sha256_json(
         {
             "stage": stage.name,
@@ -111,7 +116,7 @@ def key_of(stage: Stage, recipe: Recipe, run: Run) -> str:
             "recipe": {name: recipe.section(name) for name in stage.sections},
             "size": recipe.input.size if stage.name == "data" else None,
             "external": stage.external(recipe) if stage.external else None,
-            "upstream": upstream,
+            "upstream": dict(upstream),
         }
     )
 
@@ -124,13 +129,14 @@ def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> N
     """
     with run.lock():
         for stage in needed(until, recipe):
-            key = key_of(stage, recipe, run)
+            upstream = upstream_of(stage, recipe, run)
+            key = key_of(stage, recipe, upstream)
             if run.is_current(stage.name, key) and not (force and stage.name == until):
                 say(f"{stage.name}: up to date")
                 continue
             say(f"{stage.name}:")
             started = time.monotonic()
-            with run.publish(stage.name, key) as out:
+            with run.publish(stage.name, key, upstream) as out:
                 stage.work(recipe, run, out)
             stage.summary(run)
             say(f"{stage.name}: done in {time.monotonic() - started:.1f} s")

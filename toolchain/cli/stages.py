@@ -6,8 +6,6 @@ Every function imports its stage when it is called, so that `toolchain --help` l
 from __future__ import annotations
 
 import contextlib
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Final
 from toolchain.contract import ExportedModel, read_contract_file
 from toolchain.errors import GateError, MachineError
 from toolchain.recipe import Recipe
-from toolchain.run import Run
+from toolchain.run import Run, typed_command
 from toolchain.terminal import native_log, say, table, working
 from toolchain.values import (
     Dataset,
@@ -242,13 +240,8 @@ def benchmark(recipe: Recipe, run: Run, out: Path) -> None:
 
     verification = load_verification(run.stage("verify") / "verification.json")
     accuracies = {file.file: file.accuracy.value for file in verification.files}
-    result = measure(load_exported(run), recipe.benchmark, accuracies, _command())
+    result = measure(load_exported(run), recipe.benchmark, accuracies, typed_command())
     save_value(result, out / "benchmark.json")
-
-
-def _command() -> str:
-    """What was typed: it re-makes what is being made."""
-    return shlex.join(["toolchain", *sys.argv[1:]])
 
 
 def show_benchmark(run: Run) -> None:
@@ -291,7 +284,7 @@ def report(recipe: Recipe, run: Run, out: Path) -> None:
         load_verification(run.stage("verify") / "verification.json"),
         load_benchmark(run.stage("benchmark") / "benchmark.json"),
         lineage,
-        command=_command(),
+        command=typed_command(),
     )
     write_report(result, out)
 
