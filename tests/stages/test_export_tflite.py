@@ -157,13 +157,13 @@ def unaligned(data: bytes) -> list[int]:
 @pytest.mark.parametrize("kind", ["fp32", "int8", "uint8"])
 def test_every_buffer_is_aligned_with_and_without_a_contract(files, kind: str) -> None:
     for text in ("", "x", "a contract of some length"):
-        data = embed(files[kind], text) if text else files[kind]
+        data = embed(files[kind], {"x": text.encode()}) if text else files[kind]
         assert data[4:8] == b"TFL3"
         assert unaligned(data) == []
 
 
 def test_embedding_changes_no_answer(files, case: Case) -> None:
-    data = embed(files["int8"], "{}")
+    data = embed(files["int8"], {"x": b"{}"})
     few = case.images[:4]
     assert np.array_equal(answers(data, few), answers(files["int8"], few))
 

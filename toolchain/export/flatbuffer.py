@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from toolchain.contract import METADATA_KEY, TensorSpec
+from toolchain.contract import TensorSpec
 
 _IDENTIFIER: Final = b"TFL3"
 # The schema asks for it (`force_align: 16`), and kernels read float weights in place.
@@ -91,13 +91,15 @@ def _spec(tensor: Any) -> TensorSpec:
     return TensorSpec(name, shape, "uint8", scale, zero)
 
 
-def embed(data: bytes, text: str) -> bytes:
-    """The file with `text` as the metadata buffer "toolchain.contract"."""
+def embed(data: bytes, buffers: dict[str, bytes]) -> bytes:
+    """The file with metadata buffers, by name; what lies behind the FlatBuffer is lost."""
     model = _unpack(data)
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(text.encode(), dtype=np.uint8)
-    model.buffers.append(buffer)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA_KEY, len(model.buffers) - 1
-    model.metadata = [*(model.metadata or []), entry]
+    entries = list(model.metadata or [])
+    for name, content in buffers.items():
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(content, dtype=np.uint8)
+        model.buffers.append(buffer)
+        entry.name, entry.buffer = name, len(model.buffers) - 1
+        entries.append(entry)
+    model.metadata = entries
     return _pack(model)

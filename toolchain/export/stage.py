@@ -112,10 +112,10 @@ def _write(
 
         metadata = {METADATA_KEY: contract.dumps()}
         return contract, to_onnx(graph, ranges, recipe.export.opset, metadata)
-    from toolchain.export.flatbuffer import embed, tensor_specs
-    from toolchain.export.tflite import convert
+    from toolchain.export.flatbuffer import tensor_specs
+    from toolchain.export.tflite import carry, convert
 
     data = convert(graph, ranges, recipe.export.int8_io)
     given, returned = tensor_specs(data)
     contract = dataclasses.replace(contract, input=given, output=returned)
-    return contract, embed(data, contract.dumps())
+    return contract, carry(data, contract)

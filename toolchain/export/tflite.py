@@ -7,7 +7,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from toolchain.export.flatbuffer import finish
+from toolchain.contract import METADATA_KEY, Contract
+from toolchain.export.flatbuffer import embed, finish
+from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
 from toolchain.quantization.fold import to_keras
 from toolchain.quantization.graph import IMAGE, Affine, Graph
 from toolchain.quantization.qat import qat_model
@@ -34,6 +36,12 @@ def convert(graph: Graph, ranges: dict[str, Affine] | None, io: str) -> bytes:
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.uint8
     return finish(converter.convert())
+
+
+def carry(data: bytes, contract: Contract) -> bytes:
+    """The file with its contract inside, once for us and once as TFLite Metadata."""
+    own, tasks = contract.dumps().encode(), task_metadata(contract)
+    return append_labels(embed(data, {METADATA_KEY: own, BUFFER: tasks}), contract)
 
 
 def _converter(model: tf_keras.Model, size: int) -> Any:
