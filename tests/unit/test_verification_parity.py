@@ -19,7 +19,7 @@ from toolchain.recipe.sections import VerifySection
 from toolchain.run import sha256_file
 from toolchain.runtimes import read_contract
 from toolchain.values import Verification
-from toolchain.verification import verify
+from toolchain.verification import ask, verify
 
 PIXELS, LABELS = images(60)
 REFERENCE = probabilities(PIXELS)
@@ -45,7 +45,7 @@ def int8_file(folder: Path, *, carried: Contract | None = None, **weights):
 
 def verified(*files: ExportedModel, gates: VerifySection = GATES, **changes) -> Verification:
     references = {"fp32": REFERENCE, "int8-qat": REFERENCE, **changes}
-    return verify(files, references, PIXELS, LABELS, CLASSES, gates)
+    return verify(ask(files, PIXELS), references, LABELS, CLASSES, gates)
 
 
 def test_right_files_pass_in_both_formats(tmp_path: Path) -> None:
@@ -168,6 +168,6 @@ def test_references_must_fit_the_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\[60, 3\], received \[59, 3\]"):
         verified(file, fp32=REFERENCE[:59])
     with pytest.raises(InputError, match="int8-qat"):
-        verify([int8_file(tmp_path)], {"fp32": REFERENCE}, PIXELS, LABELS, CLASSES, GATES)
+        verify(ask([int8_file(tmp_path)], PIXELS), {"fp32": REFERENCE}, LABELS, CLASSES, GATES)
     with pytest.raises(InputError, match="0 files"):
         verified()

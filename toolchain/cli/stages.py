@@ -13,6 +13,7 @@ from typing import Final
 
 from toolchain.contract import ExportedModel, read_contract_file
 from toolchain.errors import GateError, MachineError
+from toolchain.evidence import Answers, FileAnswers
 from toolchain.recipe import Recipe
 from toolchain.run import Run, typed_command
 from toolchain.terminal import native_log, say, table, working
@@ -182,23 +183,22 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     Raises:
       GateError: a gate was missed; nothing is published.
     """
-    from toolchain.verification.parity import verify as compare
+    from toolchain.verification import ask
+    from toolchain.verification import verify as compare
+    from toolchain.verification.metrics import telling
 
     dataset = load_dataset(recipe, run)
     rows = dataset.indices("test")[: recipe.verify.images or None]
+    labels = dataset.label_array()[rows]
     with _tensorflow(run, "verify"):
-        from toolchain.export.reference import reference_probabilities
+        from toolchain.export.reference import explain, reference_probabilities
 
         trained, quantized = load_trained(run), load_quantized(recipe, run)
         references = reference_probabilities(trained, quantized, dataset, rows, recipe)
-    result = compare(
-        load_exported(run),
-        references,
-        dataset.pixels().view(rows),
-        dataset.label_array()[rows],
-        dataset.classes,
-        recipe.verify,
-    )
+        chosen = telling(references["fp32"], labels)
+        heatmaps = explain(trained, dataset, rows[chosen], references["fp32"][chosen], recipe)
+    asked = ask(load_exported(run), dataset.pixels().view(rows))
+    result = compare(asked, references, labels, dataset.classes, recipe.verify)
     _table_of(result)
     if not result.passed:
         missed = [f"{file.file}: {text}" for file in result.files for text in file.failures]
@@ -208,6 +208,9 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
             "train longer or calibrate on more photos; gates are in the recipe's [verify]",
         )
     save_value(result, out / "verification.json")
+    answers = {one.model.path.name: FileAnswers.of(one.probabilities, labels) for one in asked}
+    Answers(rows, labels, answers).save(out)
+    heatmaps.save(out)
 
 
 def show_verify(run: Run) -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import tf_keras
 from numpy.typing import NDArray
 
+from toolchain.evidence import Heatmaps
 from toolchain.quantization.qat import qat_model
 from toolchain.quantization.stage import quantized_graph, restore
 from toolchain.recipe import Recipe
 from toolchain.training.batches import Examples
 from toolchain.training.device import configure
+from toolchain.training.gradcam import class_activation_maps
 from toolchain.training.inference import Inference
 from toolchain.training.stage import preparation
 from toolchain.values import Dataset, QuantizedModel, TrainedModel
@@ -41,6 +43,27 @@ def reference_probabilities(
         label = f"Keras {name} on the test split"
         answers[name] = _softmax(Inference(model, prepare).logits(examples, label))
     return answers
+
+
+def explain(
+    trained: TrainedModel,
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    recipe: Recipe,
+) -> Heatmaps:
+    """Where the float network looked when it called a few photos.
+
+    Args:
+      rows: int64 [k], positions in the dataset.
+      probabilities: float32 [k, classes], what the network answered.
+    """
+    called = probabilities.argmax(axis=1).astype(np.int64)
+    maps, layer = class_activation_maps(
+        restore(trained, recipe), preparation(recipe), dataset.pixels()[rows], called
+    )
+    confidence = probabilities[np.arange(len(rows)), called]
+    return Heatmaps(layer, rows, dataset.label_array()[rows], called, confidence, maps)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

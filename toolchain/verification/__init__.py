@@ -1,5 +1,6 @@
-"""ExportedModel -> Verification: parity with the model it came from."""
+"""ExportedModel -> Verification: every file asked on the same photos, compared with its model."""
 
+from toolchain.verification.ask import ask
 from toolchain.verification.parity import verify
 
-__all__ = ["verify"]
+__all__ = ["ask", "verify"]

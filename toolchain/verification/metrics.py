@@ -51,3 +51,25 @@ def confusion(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArra
 def sum_error(probabilities: Probabilities) -> float:
     """How far the sum of a row is from 1 at most."""
     return float(np.max(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1.0)))
+
+
+def telling(
+    probabilities: Probabilities, labels: NDArray[np.int64], each: int = 4
+) -> NDArray[np.int64]:
+    """A few photos to look at: the surest mistakes, and right ones of as many classes.
+
+    Of the photos that are right, each class in turn gives its most ordinary one, the one with the
+    median confidence.
+
+    Returns:
+      int64 positions, at most `each` mistakes, then at most `each` that are right.
+    """
+    called, sure = top1(probabilities), probabilities.max(axis=1)
+    wrong = np.flatnonzero(called != labels)
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:each]
+    ordinary: list[int] = []
+    for label in range(probabilities.shape[1]):
+        right = np.flatnonzero((called == labels) & (labels == label))
+        if len(right) and len(ordinary) < each:
+            ordinary.append(int(right[np.argsort(sure[right], kind="stable")[len(right) // 2]]))
+    return np.concatenate([wrong, np.asarray(ordinary, np.int64)]).astype(np.int64)

@@ -1,8 +1,7 @@
-"""Runs every exported file on the test images and compares it with the model it came from."""
+"""Compares what every exported file answered with the model that it came from."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,15 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.contract import ExportedModel
 from toolchain.errors import InputError, ModelError
-from toolchain.images.stored import Pixels
 from toolchain.recipe.sections import VerifySection
-from toolchain.run import sha256_file
-from toolchain.runtimes import IsolatedRunner
-from toolchain.terminal import track
 from toolchain.values import FileVerification, Verification
 from toolchain.verification import metrics
+from toolchain.verification.ask import Asked
 from toolchain.verification.metrics import Probabilities
 from toolchain.verification.statistics import wilson
 
@@ -27,18 +22,6 @@ TIE_MARGIN: Final = 1e-4
 # Eight bits round each probability by up to 1/512; beyond that and this the sum is no sum to 1.
 SUM_TOLERANCE: Final = 0.02
 _ROUNDING: Final = 1 / 512
-_IMAGES_A_STEP: Final = 64
-_MAX_THREADS: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """What one file answered."""
-
-    model: ExportedModel
-    runtime: str
-    labels: tuple[str, ...]
-    probabilities: Probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +35,19 @@ class _Bounds:
 
 
 def verify(
-    exported: Sequence[ExportedModel],
+    asked: Sequence[Asked],
     references: Mapping[str, Probabilities],
-    pixels: Pixels,
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
     gates: VerifySection,
 ) -> Verification:
-    """Compare each file with its reference on the same images, in a child process each.
+    """Compare each file's answers with its reference on the same images.
 
     Args:
-      exported: the files.
+      asked: what the files answered, see `ask.ask`.
       references: precision -> probabilities of the Keras model such files come from, float32
         [n, classes]: "fp32" the float model, always needed; "int8-qat" the QAT graph.
-      pixels: the test images, uint8 [n, size, size, 3] RGB; read in steps.
-      labels: their classes, int64 [n].
+      labels: the images' classes, int64 [n].
       classes: names, in the order of the labels.
       gates: the bounds of the recipe.
 
@@ -74,56 +55,39 @@ def verify(
       One entry a file; a missed gate is a sentence in its `failures` and `passed` is False.
 
     Raises:
-      InputError: no files or images, or references that do not fit them.
-      ModelError: a file is not the one that was exported, or cannot be run.
+      InputError: no files, or references that do not fit the images.
+      ModelError: a file has another number of classes.
     """
-    _check_arguments(exported, references, pixels, labels, classes)
-    answers = [_run(model, pixels) for model in exported]
-    bounds = _Bounds(labels, classes, gates, _baselines(answers, references, labels))
-    files = tuple(_judge(one, references[one.model.contract.precision], bounds) for one in answers)
+    _check_arguments(asked, references, labels, classes)
+    bounds = _Bounds(labels, classes, gates, _baselines(asked, references, labels))
+    files = tuple(_judge(one, references[one.model.contract.precision], bounds) for one in asked)
     return Verification(classes, files, passed=not any(file.failures for file in files))
 
 
 def _check_arguments(
-    exported: Sequence[ExportedModel],
+    asked: Sequence[Asked],
     references: Mapping[str, Probabilities],
-    pixels: Pixels,
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
 ) -> None:
-    if not exported or len(pixels) == 0 or len(labels) != len(pixels):
+    if not asked or any(len(one.probabilities) != len(labels) for one in asked):
+        counts = [len(one.probabilities) for one in asked]
         raise InputError(
-            f"expected files, and images with labels, received {len(exported)} files, "
-            f"{len(pixels)} images, {len(labels)} labels"
+            f"expected answers to {len(labels)} images of each file, received {counts}"
         )
-    needed = {"fp32"} | {model.contract.precision for model in exported}
+    needed = {"fp32"} | {one.model.contract.precision for one in asked}
     if missing := sorted(needed - set(references)):
         raise InputError(f"expected the reference probabilities of {', '.join(missing)}")
     for precision, reference in references.items():
-        if reference.shape != (len(pixels), len(classes)):
+        if reference.shape != (len(labels), len(classes)):
             raise InputError(
-                f"expected the {precision} reference as [{len(pixels)}, {len(classes)}], "
+                f"expected the {precision} reference as [{len(labels)}, {len(classes)}], "
                 f"received {list(reference.shape)}"
             )
 
 
-def _run(model: ExportedModel, pixels: Pixels) -> _Answers:
-    if sha256_file(model.path) != model.sha256:
-        raise ModelError(
-            "the file was changed after it was exported", str(model.path), "export it again"
-        )
-    threads = min(_MAX_THREADS, os.cpu_count() or 1)
-    steps = range(0, len(pixels), _IMAGES_A_STEP)
-    with IsolatedRunner.open(model.path, threads=threads) as runner:
-        parts = [
-            runner.run(np.asarray(pixels[start : start + _IMAGES_A_STEP]))
-            for start in track(steps, f"verify {model.path.name}")
-        ]
-        return _Answers(model, runner.runtime, runner.contract.labels, np.concatenate(parts))
-
-
 def _baselines(
-    answers: Sequence[_Answers], references: Mapping[str, Probabilities], labels: NDArray[np.int64]
+    answers: Sequence[Asked], references: Mapping[str, Probabilities], labels: NDArray[np.int64]
 ) -> dict[str, float]:
     """Format -> accuracy that its int8 file is held against: the fp32 file's, or the model's."""
     model = metrics.accuracy(references["fp32"], labels)
@@ -134,11 +98,11 @@ def _baselines(
     return found
 
 
-def _comparable(one: _Answers, reference: Probabilities) -> bool:
+def _comparable(one: Asked, reference: Probabilities) -> bool:
     return one.probabilities.shape == reference.shape
 
 
-def _judge(one: _Answers, reference: Probabilities, bounds: _Bounds) -> FileVerification:
+def _judge(one: Asked, reference: Probabilities, bounds: _Bounds) -> FileVerification:
     contract, found, labels = one.model.contract, one.probabilities, bounds.labels
     if not _comparable(one, reference):
         raise ModelError(
@@ -167,7 +131,7 @@ def _judge(one: _Answers, reference: Probabilities, bounds: _Bounds) -> FileVeri
     )
 
 
-def _contract_failures(one: _Answers, classes: tuple[str, ...]) -> list[str]:
+def _contract_failures(one: Asked, classes: tuple[str, ...]) -> list[str]:
     failures = []
     if one.labels != classes:
         place = next(
