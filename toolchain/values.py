@@ -7,7 +7,6 @@ Dataset -> TrainedModel -> QuantizedModel -> ExportedModel -> Verification, Benc
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 
 from toolchain.errors import ModelError
 from toolchain.images.stored import PixelReader, StoredPixels
-from toolchain.run import write_text
+from toolchain.saved import load_as, load_value, save_value
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 PIXELS_FILE: Final = "pixels.npy"
+BENCHMARK_SCHEMA: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class TrainedModel:
     @staticmethod
     def load(folder: Path) -> TrainedModel:
         """Read what `save` wrote."""
-        return TrainedModel(folder=folder, **_with_history(load_value(folder / "trained.json")))
+        return load_as(TrainedModel, folder / "trained.json", folder=folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,21 +174,12 @@ class QuantizedModel:
     @staticmethod
     def load(folder: Path) -> QuantizedModel:
         """Read what `save` wrote."""
-        data = _with_history(load_value(folder / "quantized.json"))
-        data["ranges"] = {name: (scale, zero) for name, (scale, zero) in data["ranges"].items()}
-        return QuantizedModel(folder=folder, **data)
-
-
-def _with_history(data: dict[str, Any]) -> dict[str, Any]:
-    data["history"] = tuple(EpochRecord(**record) for record in data["history"])
-    data["classes"] = tuple(data["classes"])
-    data["notes"] = tuple(data["notes"])
-    return data
+        return load_as(QuantizedModel, folder / "quantized.json", folder=folder)
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A share with its 95 % Wilson interval, all in 0..1."""
+    """A number with its 95 % interval."""
 
     value: float
     low: float
@@ -206,10 +197,11 @@ class FileVerification:
       images: how many were compared.
       agreement: share with the same top-1 as the Keras model it came from.
       max_difference: largest absolute difference of a probability.
-      accuracy: top-1 on the test split.
+      accuracy: top-1 on the test split, 0..1 with its Wilson interval.
       reference_accuracy: of the Keras model it came from, same images (0..1).
       confusion: confusion[true][predicted], counts.
       failures: the gates it missed, one sentence each; empty when it passed.
+      top5: share whose class is among the five most probable; None with five classes or fewer.
     """
 
     file: str
@@ -223,6 +215,18 @@ class FileVerification:
     reference_accuracy: float
     confusion: tuple[tuple[int, ...], ...]
     failures: tuple[str, ...]
+    top5: Interval | None = None
+
+    @property
+    def f1(self) -> float:
+        """Mean over the classes of 2·hits / (photos of it + answers of it), 0..1; see scikit-learn.
+
+        A class that has no photo and was never answered counts 0, as there.
+        """
+        counts = np.asarray(self.confusion, np.float64)
+        either = counts.sum(axis=0) + counts.sum(axis=1)
+        shares = np.divide(2 * counts.diagonal(), either, np.zeros(len(either)), where=either > 0)
+        return float(shares.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,98 +239,162 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """One exported file timed on one runtime.
+class Latency:
+    """How long one inference of a whole batch takes, milliseconds, with 95 % intervals.
 
     Attributes:
-      file, format, precision: which.
-      runtime: "litert" or "onnxruntime"; provider: what really ran it, such as "cpu" or "cuda".
-      threads, batch: how.
-      runs: timed inferences.
+      runs: timed inferences; rounds: turns that they were spread over.
+      p50_ms: the median.
+      p90_ms, p99_ms: the tail; None where a phone's log does not tell them.
+      throughput: images a second, from the mean.
+    """
+
+    runs: int
+    rounds: int
+    p50_ms: Interval
+    p90_ms: Interval | None
+    p99_ms: Interval | None
+    throughput: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One model file run in one way: a row.
+
+    Attributes:
+      file, sha256, format, precision: which; a text is empty where it is not known.
+      runtime: "litert", "onnxruntime" or "keras"; provider: what it was asked to run on.
+      threads, batch: how; batch 1 is MLPerf's single stream, a larger one its offline scenario.
+      bytes, zipped_bytes: size of the file as it is, and deflated as in an app's package.
+      latency: None when there are no numbers; `failure` then says why.
       load_ms, first_ms: opening the file; the first inference.
-      p50_ms, p90_ms, p99_ms: latency of one inference, milliseconds.
-      throughput: images a second, from the mean latency.
       peak_mib: peak memory of the child process that ran it, MiB.
-      bytes: size of the file.
-      accuracy: top-1 on the test split as verify measured it (0..1), None when it was not run.
+      energy_mj: millijoules an image, of the whole processor or GPU; None without a counter.
+      nodes: what really ran it -> number of the graph's nodes there; empty where nobody tells.
+      top1, top5: on the test split as verify measured them; f1: the macro average (0..1).
       failure: why there are no numbers; empty when there are.
     """
 
     file: str
+    sha256: str
     format: str
     precision: str
     runtime: str
     provider: str
     threads: int
     batch: int
-    runs: int
-    load_ms: float
-    first_ms: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    throughput: float
-    peak_mib: float
     bytes: int
-    accuracy: float | None
+    zipped_bytes: int
+    latency: Latency | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    peak_mib: float | None = None
+    energy_mj: Interval | None = None
+    nodes: dict[str, int] = field(default_factory=dict)
+    top1: Interval | None = None
+    top5: Interval | None = None
+    f1: float | None = None
     failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two rows that took turns in the same rounds.
+
+    Attributes:
+      row, other: indices into the measurements.
+      ratio: p50 of `row` / p50 of `other`; below 1 means that `row` is faster.
+      verdict: "faster" or "slower", or "inconclusive" when the interval of the ratio spans 1.
+    """
+
+    row: int
+    other: int
+    ratio: Interval
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What else went on while the rows were timed.
+
+    Attributes:
+      verdict: "quiet" or "noisy"; reasons: why it is noisy, one sentence each.
+      drift: how much slower a fixed piece of work became from the first rounds to the last, 0.1
+        is 10 %; spread: how far apart its middle half lies, as a share of its median.
+      steal: share of processor time that the hypervisor gave to others, 0..1.
+      others: processors that other programs kept busy, on average.
+      load: load average of one minute before and after.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+    drift: float
+    spread: float
+    steal: float
+    others: float
+    load: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """From a photo's bytes to the pixels of the input, apart from inference.
+
+    Attributes:
+      photos: what was decoded, in words; size: width and height after the resize, pixels.
+      decode_ms, resize_ms: median over the photos, milliseconds a photo, one thread.
+    """
+
+    photos: str
+    size: int
+    decode_ms: Interval
+    resize_ms: Interval
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
-    """All measurements of a run and the machine they were made on.
+    """All rows of one session on one machine.
 
     Attributes:
       machine: processor, cores, flags, memory, operating system and versions, as text.
-      date: UTC, ISO 8601.
+      date: UTC, ISO 8601; empty when a phone's log does not tell it.
       command: what re-makes it.
+      measurements: the rows.
+      comparisons: every pair of rows that took turns with each other.
+      noise: None for a log of another machine.
+      preparation: one entry an input size.
+      energy: what the energy was read from; empty without a counter.
+      data_sha256: of the dataset whose test split gave top-1; empty without a run.
+      schema: of this JSON; another number is refused.
     """
 
     machine: dict[str, str]
     date: str
     command: str
     measurements: tuple[Measurement, ...]
-
-
-def save_value(value: Any, path: Path) -> None:
-    """A value as JSON; its `folder`, if it has one, is where it lies and is not written."""
-    data = dataclasses.asdict(value)
-    data.pop("folder", None)
-    # ASCII with escapes: names of files can hold bytes that are no UTF-8.
-    write_text(path, json.dumps(data, indent=1) + "\n")
-
-
-def load_value(path: Path) -> Any:
-    """The JSON that `save_value` wrote.
-
-    Raises:
-      ModelError: it is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read: {error}", str(path), "run the stage again") from error
+    comparisons: tuple[Comparison, ...] = ()
+    noise: Noise | None = None
+    preparation: tuple[Preparation, ...] = ()
+    energy: str = ""
+    data_sha256: str = ""
+    schema: int = BENCHMARK_SCHEMA
 
 
 def load_verification(path: Path) -> Verification:
     """Read a saved `Verification`."""
-    data = load_value(path)
-    files = tuple(
-        FileVerification(
-            **{
-                **item,
-                "accuracy": Interval(**item["accuracy"]),
-                "confusion": tuple(tuple(row) for row in item["confusion"]),
-                "failures": tuple(item["failures"]),
-            }
-        )
-        for item in data["files"]
-    )
-    return Verification(classes=tuple(data["classes"]), files=files, passed=data["passed"])
+    return load_as(Verification, path)
 
 
 def load_benchmark(path: Path) -> Benchmark:
-    """Read a saved `Benchmark`."""
-    data = load_value(path)
-    rows = tuple(Measurement(**row) for row in data.pop("measurements"))
-    return Benchmark(measurements=rows, **data)
+    """Read a saved `Benchmark`, of this toolchain's or of somebody else's making.
+
+    Raises:
+      ModelError: it is not one, or of another schema.
+    """
+    made = load_as(Benchmark, path, remedy="give the JSON of toolchain benchmark")
+    if made.schema != BENCHMARK_SCHEMA:
+        raise ModelError(
+            f"expected results of schema {BENCHMARK_SCHEMA}, received {made.schema}",
+            str(path),
+            "measure again with this version of the toolchain",
+        )
+    return made

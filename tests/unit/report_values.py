@@ -16,6 +16,7 @@ from toolchain.values import (
     EpochRecord,
     FileVerification,
     Interval,
+    Latency,
     Measurement,
     QuantizedModel,
     TrainedModel,
@@ -57,29 +58,39 @@ def verified(file: str, wrong: int = 9, failures: tuple[str, ...] = ()) -> FileV
     )
 
 
+def near(value: float, share: float = 0.02) -> Interval:
+    """A number with an interval of `share` to both sides."""
+    return Interval(value, value * (1 - share), value * (1 + share))
+
+
 def measured(
     file: str, p50: float | None = None, threads: int = 1, failure: str = ""
 ) -> Measurement:
     _, precision, kind = file.split(".", 2)
     p50 = P50[f"{kind} {precision}"] if p50 is None else p50
+    latency = Latency(
+        runs=200,
+        rounds=20,
+        p50_ms=near(p50),
+        p90_ms=near(1.1 * p50),
+        p99_ms=near(1.6 * p50, 0.2),
+        throughput=near(1000 / (1.03 * p50)),
+    )
     return Measurement(
         file=file,
+        sha256="0" * 64,
         format=kind,
         precision=precision,
         runtime="litert" if kind == "tflite" else "onnxruntime",
         provider="cpu",
         threads=threads,
         batch=1,
-        runs=0 if failure else 200,
-        load_ms=2.31,
-        first_ms=1.4 * p50,
-        p50_ms=p50,
-        p90_ms=1.1 * p50,
-        p99_ms=1.6 * p50,
-        throughput=1000 / (1.03 * p50),
-        peak_mib=88.4,
         bytes=SIZES[precision],
-        accuracy=None,
+        zipped_bytes=int(0.9 * SIZES[precision]),
+        latency=None if failure else latency,
+        load_ms=None if failure else 2.31,
+        first_ms=None if failure else 1.4 * p50,
+        peak_mib=None if failure else 88.4,
         failure=failure,
     )
 

@@ -18,6 +18,7 @@ from toolchain.images.preprocess import Preprocessing
 from toolchain.recipe.sections import BenchmarkSection
 from toolchain.run import sha256_file
 from toolchain.runtimes.isolate import IsolatedRunner
+from toolchain.values import FileVerification, Interval, Verification
 
 SIZE, CLASSES = 8, ("cat", "dog", "owl")
 QUICK = BenchmarkSection(runs=20, warmup_seconds=0.0)
@@ -57,6 +58,24 @@ def tiny_onnx(path: Path) -> ExportedModel:
     return ExportedModel(path, sha256_file(path), promised)
 
 
+def verification(model: ExportedModel) -> Verification:
+    """As if verify had seen eight photos, six of them right."""
+    file = FileVerification(
+        file=model.path.name,
+        format="onnx",
+        precision="fp32",
+        runtime="onnxruntime",
+        images=8,
+        agreement=1.0,
+        max_difference=0.0,
+        accuracy=Interval(0.75, 0.41, 0.93),
+        reference_accuracy=0.75,
+        confusion=((3, 1, 0), (0, 2, 1), (0, 0, 1)),
+        failures=(),
+    )
+    return Verification(CLASSES, (file,), passed=True)
+
+
 def truncated(good: ExportedModel, path: Path) -> ExportedModel:
     data = good.path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -69,39 +88,44 @@ def good(tmp_path: Path) -> ExportedModel:
 
 
 def test_a_row_has_every_number(good: ExportedModel) -> None:
-    made = harness.benchmark([good], QUICK, {good.path.name: 0.75}, "make benchmark")
+    made = harness.benchmark([good], QUICK, verification(good), "make benchmark")
     (row,) = made.measurements
     assert (row.file, row.runtime, row.provider) == ("tiny.fp32.onnx", "onnxruntime", "cpu")
-    assert (row.threads, row.batch, row.runs, row.failure) == (1, 1, QUICK.runs, "")
-    assert 0 < row.p50_ms <= row.p90_ms <= row.p99_ms
-    assert row.throughput > 0
+    assert (row.threads, row.batch, row.failure, row.sha256) == (1, 1, "", good.sha256)
+    latency = row.latency
+    assert latency
+    assert latency.runs == QUICK.runs
+    assert 0 < latency.p50_ms.low <= latency.p50_ms.value <= latency.p50_ms.high
+    assert latency.p50_ms.value <= latency.p90_ms.value <= latency.p99_ms.value
+    assert latency.throughput.value > 0
     assert row.load_ms > 0
     assert row.first_ms > 0
     assert row.peak_mib > 1
     assert row.bytes == good.path.stat().st_size
-    assert row.accuracy == 0.75
+    assert 0 < row.zipped_bytes < 1.1 * row.bytes
+    assert (row.top1.value, row.top5, row.f1) == (0.75, None, pytest.approx(0.7302, abs=1e-4))
     assert made.command == "make benchmark"
     assert made.machine["onnxruntime"] == onnxruntime.__version__
 
 
 def test_every_thread_count_is_a_row(good: ExportedModel) -> None:
     section = BenchmarkSection(threads=(1, 2), runs=10, warmup_seconds=0.0)
-    made = harness.benchmark([good], section, {}, "")
+    made = harness.benchmark([good], section, None, "")
     assert [row.threads for row in made.measurements] == [1, 2]
-    assert [row.accuracy for row in made.measurements] == [None, None]
+    assert [row.top1 for row in made.measurements] == [None, None]
 
 
 def test_a_damaged_file_is_a_row_and_the_others_keep_theirs(
     good: ExportedModel, tmp_path: Path
 ) -> None:
     bad = truncated(good, tmp_path / "damaged.onnx")
-    made = harness.benchmark([bad, good], QUICK, {}, "")
+    made = harness.benchmark([bad, good], QUICK, None, "")
     failed, measured = made.measurements
     assert failed.file == "damaged.onnx"
     assert failed.failure
-    assert (failed.runs, failed.p50_ms, failed.throughput) == (0, 0.0, 0.0)
+    assert (failed.latency, failed.load_ms, failed.peak_mib) == (None, None, None)
     assert measured.failure == ""
-    assert measured.runs == QUICK.runs
+    assert measured.latency.runs == QUICK.runs
 
 
 def test_a_child_that_dies_in_the_middle_is_a_row(
@@ -117,10 +141,10 @@ def test_a_child_that_dies_in_the_middle_is_a_row(
         return asked(runner, runs)
 
     monkeypatch.setattr(IsolatedRunner, "time", dies)
-    failed, measured = harness.benchmark([doomed, good], QUICK, {}, "").measurements
+    failed, measured = harness.benchmark([doomed, good], QUICK, None, "").measurements
     assert "signal 9" in failed.failure
-    assert failed.runs == 0
-    assert measured.runs == QUICK.runs
+    assert failed.latency is None
+    assert measured.latency.runs == QUICK.runs
 
 
 def test_a_provider_that_is_not_there_ends_it(good: ExportedModel) -> None:
@@ -128,7 +152,7 @@ def test_a_provider_that_is_not_there_ends_it(good: ExportedModel) -> None:
         pytest.skip("this onnxruntime has CUDA built in")
     section = BenchmarkSection(providers=("cpu", "cuda"), runs=10, warmup_seconds=0.0)
     with pytest.raises(MachineError, match="CUDA"):
-        harness.benchmark([good], section, {}, "")
+        harness.benchmark([good], section, None, "")
 
 
 def test_a_gpu_provider_without_an_onnx_file_is_refused(tmp_path: Path) -> None:
@@ -136,7 +160,7 @@ def test_a_gpu_provider_without_an_onnx_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"never opened")
     model = ExportedModel(path, "", contract("tflite"))
     with pytest.raises(InputError, match=r"expected an \.onnx file"):
-        harness.benchmark([model], BenchmarkSection(providers=("cuda",)), {}, "")
+        harness.benchmark([model], BenchmarkSection(providers=("cuda",)), None, "")
 
 
 def test_litert_runs_on_the_cpu_and_onnxruntime_on_every_provider(tmp_path: Path) -> None:
@@ -167,7 +191,7 @@ def test_files_take_turns(
     good: ExportedModel, tmp_path: Path, asked: list[tuple[str, int]]
 ) -> None:
     other = tiny_onnx(tmp_path / "other.onnx")
-    harness.benchmark([good, other], QUICK, {}, "")
+    harness.benchmark([good, other], QUICK, None, "")
     timed = [name for name, runs in asked if runs == QUICK.runs // harness.ROUNDS]
     assert timed == [good.path.name, "other.onnx"] * harness.ROUNDS
 
@@ -177,9 +201,9 @@ def test_one_request_stays_short_whatever_the_number_of_runs(
 ) -> None:
     monkeypatch.setattr(harness, "_REQUEST_SECONDS", 0.0)
     (row,) = harness.benchmark(
-        [good], BenchmarkSection(runs=50, warmup_seconds=0.0), {}, ""
+        [good], BenchmarkSection(runs=50, warmup_seconds=0.0), None, ""
     ).measurements
-    assert row.runs == 50
+    assert row.latency.runs == 50
     assert max(runs for _, runs in asked) == harness._RETURN_RUNS
 
 
@@ -195,6 +219,6 @@ def test_no_child_outlives_the_benchmark(
 
     monkeypatch.setattr(IsolatedRunner, "__init__", noted)
     bad = truncated(good, tmp_path / "damaged.onnx")
-    harness.benchmark([good, bad], QUICK, {}, "")
+    harness.benchmark([good, bad], QUICK, None, "")
     assert len(opened) == 2
     assert all(runner._process.poll() is not None for runner in opened)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from toolchain import values
 from toolchain.errors import ModelError
+from toolchain.saved import save_value
 from toolchain.values import (
     SPLITS,
     Benchmark,
+    Comparison,
     Dataset,
     EpochRecord,
     FileVerification,
     Interval,
+    Latency,
     Measurement,
+    Noise,
+    Preparation,
     QuantizedModel,
     TrainedModel,
     Verification,
@@ -107,8 +113,8 @@ def test_pixels_that_would_run_code_are_not_loaded(tmp_path):
         dataset(tmp_path).pixels()
 
 
-def test_verification_round_trip(tmp_path):
-    row = FileVerification(
+def verified(confusion):
+    return FileVerification(
         file="a.int8-qat.onnx",
         format="onnx",
         precision="int8-qat",
@@ -118,34 +124,88 @@ def test_verification_round_trip(tmp_path):
         max_difference=0.03,
         accuracy=Interval(0.98, 0.96, 0.99),
         reference_accuracy=0.981,
-        confusion=((170, 3), (4, 183)),
+        confusion=confusion,
         failures=("agreement 0.9 is below 0.99",),
+        top5=Interval(1.0, 0.99, 1.0),
     )
+
+
+def test_verification_round_trip(tmp_path):
+    row = verified(((170, 3), (4, 183)))
     value = Verification(("a", "b"), (row, row), passed=False)
-    values.save_value(value, tmp_path / "v.json")
+    save_value(value, tmp_path / "v.json")
     assert values.load_verification(tmp_path / "v.json") == value
 
 
-def test_benchmark_round_trip(tmp_path):
+def benchmark():
+    near = Interval(1.0, 0.9, 1.1)
     row = Measurement(
         file="a.fp32.tflite",
+        sha256="0" * 64,
         format="tflite",
         precision="fp32",
         runtime="litert",
         provider="cpu",
         threads=1,
         batch=1,
-        runs=200,
-        load_ms=3.0,
-        first_ms=2.0,
-        p50_ms=1.0,
-        p90_ms=1.1,
-        p99_ms=1.2,
-        throughput=900.0,
-        peak_mib=55.5,
         bytes=1_000_000,
-        accuracy=None,
+        zipped_bytes=900_000,
+        latency=Latency(200, 20, near, near, None, near),
+        load_ms=3.0,
+        nodes={"XNNPACK": 3},
     )
-    value = Benchmark({"cpu": "x"}, "2025-01-01T00:00:00Z", "toolchain benchmark", (row,))
-    values.save_value(value, tmp_path / "b.json")
+    failed = dataclasses.replace(row, latency=None, load_ms=None, failure="crashed")
+    return Benchmark(
+        {"cpu": "x"},
+        "2025-01-01T00:00:00Z",
+        "toolchain benchmark",
+        (row, failed),
+        comparisons=(Comparison(0, 1, near, "inconclusive"),),
+        noise=Noise("quiet", (), 0.01, 0.02, 0.0, 0.1, (0.5, 0.6)),
+        preparation=(Preparation("32 photos", 96, near, near),),
+    )
+
+
+def test_benchmark_round_trip(tmp_path):
+    value = benchmark()
+    save_value(value, tmp_path / "b.json")
     assert values.load_benchmark(tmp_path / "b.json") == value
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda data: data.update(schema=1), "schema 2, received 1"),
+        (lambda data: data.pop("machine"), "machine is missing"),
+        (lambda data: data.update(colour="red"), "colour is unknown"),
+        (
+            lambda data: data["measurements"][0].update(threads="one"),
+            r"\[0\].threads is of type str",
+        ),
+        (
+            lambda data: data["measurements"][0].update(threads=True),
+            r"\[0\].threads is of type bool",
+        ),
+        (lambda data: data["measurements"][0].update(latency=3), r"latency is of type int"),
+        (lambda data: data["noise"].update(load=[1.0]), "noise.load has 1 items, expected 2"),
+        (lambda data: data.update(measurements={}), "measurements is of type dict"),
+    ],
+)
+def test_results_from_elsewhere_are_checked(tmp_path, change, told):
+    path = tmp_path / "b.json"
+    save_value(benchmark(), path)
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(ModelError, match=told) as caught:
+        values.load_benchmark(path)
+    assert caught.value.exit_code == 2
+
+
+def test_f1_is_the_mean_over_the_classes():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    counts = ((5, 1, 0, 0), (2, 3, 0, 0), (0, 4, 6, 0), (0, 0, 0, 0))
+    pairs = [(t, p) for t, row in enumerate(counts) for p, n in enumerate(row) for _ in range(n)]
+    true, answered = zip(*pairs, strict=True)
+    expected = sklearn.f1_score(true, answered, labels=range(4), average="macro", zero_division=0.0)
+    assert verified(counts).f1 == pytest.approx(expected)

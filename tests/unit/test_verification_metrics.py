@@ -40,6 +40,14 @@ def test_ties_of_the_reference_are_no_disagreement() -> None:
     assert metrics.disagreements(candidate, reference, 1e-6).tolist() == [0, 1]
 
 
+def test_among_the_best_counts_a_tie_for_the_class_that_comes_first() -> None:
+    rows = np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.1, 0.4, 0.4], [0.1, 0.2, 0.3, 0.4]], np.float32)
+    labels = np.array([1, 3, 0])
+    assert [metrics.among_best(rows, labels, best) for best in (1, 2, 3, 4)] == [0, 2, 2, 3]
+    firsts = np.array([0, 2, 3])
+    assert metrics.among_best(rows, firsts, 1) == 3 == np.sum(metrics.top1(rows) == firsts)
+
+
 def test_sum_error_tells_logits_from_probabilities() -> None:
     assert metrics.sum_error(FIRST) < 1e-6
     assert metrics.sum_error(FIRST * 3) == pytest.approx(2.0)

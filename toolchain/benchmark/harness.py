@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,12 +22,12 @@ from numpy.typing import NDArray
 
 from toolchain import terminal
 from toolchain.benchmark import machine
-from toolchain.benchmark.statistics import rounds_of, summarise, throughput
+from toolchain.benchmark.statistics import rounds_of, summarise
 from toolchain.contract import ExportedModel
 from toolchain.errors import InputError, ModelError
 from toolchain.recipe.sections import BenchmarkSection
 from toolchain.runtimes.isolate import IsolatedRunner
-from toolchain.values import Benchmark, Measurement
+from toolchain.values import Benchmark, FileVerification, Measurement, Verification
 
 BATCH: Final = 1
 ROUNDS: Final = 10
@@ -36,6 +38,7 @@ _RETURN_RUNS: Final = 3
 # A child that does not answer for long is taken for hung, so one request stays far below that.
 _REQUEST_SECONDS: Final = 5.0
 _SEED: Final = 0
+_BLOCK: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class _Lane:
 def benchmark(
     exported: Sequence[ExportedModel],
     section: BenchmarkSection,
-    accuracies: Mapping[str, float],
+    verification: Verification | None,
     command: str,
 ) -> Benchmark:
     """Latency, throughput and memory of every file; a file that crashes gives a row that says so.
@@ -72,7 +75,7 @@ def benchmark(
     Args:
       exported: the files; .tflite runs on litert, .onnx on onnxruntime once a provider.
       section: providers, thread counts, runs and warm-up.
-      accuracies: file name -> top-1 in 0..1 as verify measured it; files may be missing.
+      verification: how good the files are; None when nobody looked.
       command: what re-makes these numbers.
 
     Raises:
@@ -82,7 +85,8 @@ def benchmark(
     _require_onnx(exported, section.providers)
     facts = machine.describe()
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    steps = _steps(exported, section, accuracies)
+    verified = {file.file: file for file in verification.files} if verification else {}
+    steps = _steps(exported, section, verified)
     turns = len(section.threads) * (2 + len(rounds_of(section.runs, ROUNDS)))
     rows: list[Measurement] = []
     for finished in terminal.track(steps, "benchmark", total=turns):
@@ -91,7 +95,9 @@ def benchmark(
 
 
 def _steps(
-    exported: Sequence[ExportedModel], section: BenchmarkSection, accuracies: Mapping[str, float]
+    exported: Sequence[ExportedModel],
+    section: BenchmarkSection,
+    verified: Mapping[str, FileVerification],
 ) -> Iterator[list[Measurement]]:
     """One item a turn, for the progress bar; the last of a thread count holds its rows."""
     for threads in section.threads:
@@ -99,7 +105,7 @@ def _steps(
         with _closing(lanes):
             for _ in _measure(lanes, section):
                 yield []
-        yield [_row(lane, accuracies) for lane in lanes]
+        yield [_row(lane, verified) for lane in lanes]
 
 
 def _require_onnx(exported: Sequence[ExportedModel], providers: Sequence[str]) -> None:
@@ -198,31 +204,40 @@ def _turn(lane: _Lane, runs: int) -> None:
         return
     lane.runner.time(_RETURN_RUNS)
     most = max(1, int(_REQUEST_SECONDS / lane.fastest_s))
-    for count in rounds_of(runs, math.ceil(runs / most)):
-        lane.timings.append(lane.runner.time(count))
+    asked = [lane.runner.time(count) for count in rounds_of(runs, math.ceil(runs / most))]
+    lane.timings.append(np.concatenate(asked))
 
 
-def _row(lane: _Lane, accuracies: Mapping[str, float]) -> Measurement:
-    setup, contract = lane.setup, lane.setup.model.contract
-    timings = np.concatenate(lane.timings) if lane.timings and not lane.failure else None
-    latency = None if timings is None else summarise(timings)
+def _row(lane: _Lane, verified: Mapping[str, FileVerification]) -> Measurement:
+    model = lane.setup.model
+    quality = verified.get(model.path.name)
+    measured = bool(lane.timings) and not lane.failure
     return Measurement(
-        file=setup.model.path.name,
-        format=contract.format,
-        precision=contract.precision,
-        runtime="onnxruntime" if contract.format == "onnx" else "litert",
-        provider=setup.provider,
-        threads=setup.threads,
+        file=model.path.name,
+        sha256=model.sha256,
+        format=model.contract.format,
+        precision=model.contract.precision,
+        runtime="onnxruntime" if model.contract.format == "onnx" else "litert",
+        provider=lane.setup.provider,
+        threads=lane.setup.threads,
         batch=BATCH,
-        runs=0 if timings is None else int(timings.size),
-        load_ms=lane.load_ms,
-        first_ms=lane.first_ms,
-        p50_ms=latency.p50_ms if latency else 0.0,
-        p90_ms=latency.p90_ms if latency else 0.0,
-        p99_ms=latency.p99_ms if latency else 0.0,
-        throughput=throughput(latency.mean_ms, BATCH) if latency else 0.0,
-        peak_mib=lane.peak_mib,
-        bytes=setup.model.path.stat().st_size,
-        accuracy=accuracies.get(setup.model.path.name),
+        bytes=model.path.stat().st_size,
+        zipped_bytes=deflated(model.path),
+        latency=summarise(lane.timings, BATCH) if measured else None,
+        load_ms=lane.load_ms if measured else None,
+        first_ms=lane.first_ms if measured else None,
+        peak_mib=lane.peak_mib if measured else None,
+        top1=quality.accuracy if quality else None,
+        top5=quality.top5 if quality else None,
+        f1=quality.f1 if quality else None,
         failure=lane.failure,
     )
+
+
+def deflated(path: Path) -> int:
+    """Bytes of a file as an app's package carries it: deflate at zlib's usual level."""
+    packer, size = zlib.compressobj(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            size += len(packer.compress(block))
+    return size + len(packer.flush())

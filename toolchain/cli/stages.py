@@ -16,6 +16,7 @@ from toolchain.errors import GateError, MachineError
 from toolchain.evidence import Answers, FileAnswers
 from toolchain.recipe import Recipe
 from toolchain.run import Run, typed_command
+from toolchain.saved import save_value
 from toolchain.terminal import native_log, say, table, working
 from toolchain.values import (
     Dataset,
@@ -25,7 +26,6 @@ from toolchain.values import (
     Verification,
     load_benchmark,
     load_verification,
-    save_value,
 )
 
 # What the extra `train` installs, by the names that are imported.
@@ -242,8 +242,7 @@ def benchmark(recipe: Recipe, run: Run, out: Path) -> None:
     from toolchain.benchmark.harness import benchmark as measure
 
     verification = load_verification(run.stage("verify") / "verification.json")
-    accuracies = {file.file: file.accuracy.value for file in verification.files}
-    result = measure(load_exported(run), recipe.benchmark, accuracies, typed_command())
+    result = measure(load_exported(run), recipe.benchmark, verification, typed_command())
     save_value(result, out / "benchmark.json")
 
 
@@ -255,17 +254,18 @@ def show_benchmark(run: Run) -> None:
             row.file,
             row.provider,
             str(row.threads),
-            *(f"{value:.2f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)),
-            f"{row.throughput:.0f}",
-            f"{row.load_ms:.0f}",
-            f"{row.peak_mib:.0f}",
+            f"{row.latency.p50_ms.value:.2f}",
+            f"{row.latency.p50_ms.low:.2f} to {row.latency.p50_ms.high:.2f}",
+            f"{row.latency.throughput.value:.0f}",
+            f"{row.load_ms or 0:.0f}",
+            f"{row.peak_mib or 0:.0f}",
             f"{row.bytes / 2**20:.2f}",
-            "" if row.accuracy is None else f"{100 * row.accuracy:.2f}",
+            "" if row.top1 is None else f"{100 * row.top1.value:.2f}",
         )
         for row in result.measurements
-        if not row.failure
+        if row.latency is not None
     ]
-    columns = ("file", "on", "threads", "p50 ms", "p90", "p99", "1/s", "load ms", "MiB peak")
+    columns = ("file", "on", "threads", "p50 ms", "95 %", "1/s", "load ms", "MiB peak")
     table("benchmark", (*columns, "MiB", "top-1 %"), rows)
     for row in result.measurements:
         if row.failure:

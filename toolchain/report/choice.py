@@ -45,7 +45,7 @@ def choose(
     with the fewest threads and the first provider that were measured. Where nothing was measured,
     the most accurate file is chosen.
     """
-    baseline = _baseline(benchmark.measurements if benchmark else ())
+    baseline = single_stream(benchmark.measurements if benchmark else ())
     present = [one for one in FORMATS if any(f.format == one for f in verification.files)]
     return tuple(_choose(one, verification.files, baseline, accuracy_drop) for one in present)
 
@@ -53,7 +53,7 @@ def choose(
 def _choose(
     kind: str,
     files: Sequence[FileVerification],
-    baseline: Mapping[str, Measurement],
+    baseline: Mapping[str, Timed],
     accuracy_drop: float,
 ) -> Choice:
     passed = [file for file in files if file.format == kind and not file.failures]
@@ -70,15 +70,25 @@ def _choose(
     chosen = min(timed, key=lambda file: baseline[file.file].p50_ms)
     row = baseline[chosen.file]
     reason = _fastest(chosen, near, passed, baseline, accuracy_drop)
-    return Choice(kind, chosen.file, reason, chosen.accuracy.value, row.p50_ms, row.bytes)
+    return Choice(kind, chosen.file, reason, chosen.accuracy.value, row.p50_ms, row.row.bytes)
 
 
-def _baseline(rows: Sequence[Measurement]) -> dict[str, Measurement]:
-    """File -> its row with the fewest threads; of several providers the first."""
-    found: dict[str, Measurement] = {}
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A row that has numbers: its p50 latency, milliseconds an image."""
+
+    row: Measurement
+    p50_ms: float
+
+
+def single_stream(rows: Sequence[Measurement]) -> dict[str, Timed]:
+    """File -> its row of batch 1 with the fewest threads; of several providers the first."""
+    found: dict[str, Timed] = {}
     for row in rows:
-        if not row.failure and (row.file not in found or row.threads < found[row.file].threads):
-            found[row.file] = row
+        if row.latency is None or row.batch != 1:
+            continue
+        if row.file not in found or row.threads < found[row.file].row.threads:
+            found[row.file] = Timed(row, row.latency.p50_ms.value)
     return found
 
 
@@ -95,11 +105,11 @@ def _fastest(
     chosen: FileVerification,
     near: Sequence[FileVerification],
     passed: Sequence[FileVerification],
-    baseline: Mapping[str, Measurement],
+    baseline: Mapping[str, Timed],
     accuracy_drop: float,
 ) -> str:
     row = baseline[chosen.file]
-    measured = f"{words.milliseconds(row.p50_ms)} ms an image ({words.setup(row)})"
+    measured = f"{words.milliseconds(row.p50_ms)} ms an image ({words.setup(row.row)})"
     rivals = [file for file in passed if file.file != chosen.file and file.file in baseline]
     if not rivals:
         return f"The only .{chosen.format} file that passed verify and was measured: {measured}."
@@ -110,7 +120,7 @@ def _fastest(
 
 
 def _against(
-    chosen: FileVerification, rival: FileVerification, baseline: Mapping[str, Measurement]
+    chosen: FileVerification, rival: FileVerification, baseline: Mapping[str, Timed]
 ) -> str:
     mine, other = baseline[chosen.file], baseline[rival.file]
     points = 100 * (chosen.accuracy.value - rival.accuracy.value)
@@ -119,7 +129,7 @@ def _against(
         accuracy = "the same accuracy"
     return (
         f"Against {rival.file}: {_times(other.p50_ms / mine.p50_ms, 'faster', 'slower')}, "
-        f"{_times(other.bytes / mine.bytes, 'smaller', 'larger')}, {accuracy}."
+        f"{_times(other.row.bytes / mine.row.bytes, 'smaller', 'larger')}, {accuracy}."
     )
 
 

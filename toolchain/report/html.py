@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from toolchain.page import environment
 from toolchain.report import plots, words
+from toolchain.report.choice import Timed
 from toolchain.report.model import Report
 from toolchain.values import Measurement
 
@@ -23,6 +24,7 @@ def render_html(report: Report) -> str:
         "interval": words.interval,
         "ms": words.milliseconds,
         "mb": words.megabytes,
+        "whole": words.whole,
         "setup": words.setup,
     }
     return templates.get_template("template.html.j2").render(_page(report))
@@ -67,10 +69,15 @@ def _marked(report: Report) -> list[int]:
 
 def _points(report: Report, rows: tuple[Measurement, ...]) -> list[plots.Point]:
     files = {file.file: file for file in report.verification.files}
-    measured = [row for row in rows if not row.failure and row.file in files]
-    varied = {(row.provider, row.threads) for row in measured}
+    measured = [
+        Timed(row, row.latency.p50_ms.value)
+        for row in rows
+        if row.latency is not None and row.batch == 1 and row.file in files
+    ]
+    varied = {(one.row.provider, one.row.threads) for one in measured}
     return [
-        plots.Point(_label(row, len(varied) > 1), row.p50_ms, files[row.file]) for row in measured
+        plots.Point(_label(one.row, len(varied) > 1), one.p50_ms, files[one.row.file])
+        for one in measured
     ]
 
 

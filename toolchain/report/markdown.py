@@ -57,17 +57,15 @@ def _speed(measurements: Sequence[Measurement]) -> str:
 
 
 def _measured(row: Measurement) -> tuple[str, ...]:
-    numbers = (
-        (_text(row.failure), "", "", "", "")
-        if row.failure
-        else (
-            words.milliseconds(row.p50_ms),
-            words.milliseconds(row.p90_ms),
-            words.milliseconds(row.p99_ms),
-            f"{row.throughput:,.0f}",
-            f"{row.peak_mib:,.0f}",
+    numbers: tuple[str, ...] = (_text(row.failure), "", "", "", "")
+    if row.latency is not None:
+        numbers = (
+            words.milliseconds(row.latency.p50_ms),
+            words.milliseconds(row.latency.p90_ms),
+            words.milliseconds(row.latency.p99_ms),
+            f"{row.latency.throughput.value:,.0f}",
+            words.whole(row.peak_mib),
         )
-    )
     return _text(row.file), words.setup(row), words.megabytes(row.bytes), *numbers
 
 

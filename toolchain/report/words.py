@@ -30,10 +30,12 @@ def interval(share: Interval) -> str:
     return f"{100 * share.low:.1f} to {100 * share.high:.1f}"
 
 
-def milliseconds(value: float | None) -> str:
-    """Three digits that count: "0.213", "1.96", "111"."""
+def milliseconds(value: float | Interval | None) -> str:
+    """Three digits that count: "0.213", "1.96", "111"; of an interval its middle number."""
     if value is None:
         return NOTHING
+    if isinstance(value, Interval):
+        value = value.value
     digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f}"
 
@@ -45,10 +47,16 @@ def megabytes(count: int | None) -> str:
     return f"{count / 1e6:.2f} MB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
+def whole(value: float | None) -> str:
+    """A number without decimals, "1,234"."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
 def setup(row: Measurement) -> str:
-    """What ran a file: "litert, cpu, 1 thread"."""
+    """What ran a file: "litert, cpu, 1 thread", with the batch where it is not one image."""
     threads = f"{row.threads} thread" + ("" if row.threads == 1 else "s")
-    return f"{row.runtime}, {row.provider}, {threads}"
+    batch = "" if row.batch == 1 else f", batch {row.batch}"
+    return f"{row.runtime}, {row.provider}, {threads}{batch}"
 
 
 def verdict(report: Report) -> str:

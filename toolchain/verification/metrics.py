@@ -40,6 +40,17 @@ def accuracy(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
     return float(np.mean(top1(probabilities) == labels))
 
 
+def among_best(probabilities: Probabilities, labels: NDArray[np.int64], best: int) -> int:
+    """How many rows have their label among the `best` most probable classes.
+
+    A class as probable as the label's and before it in order goes first, as in `top1`.
+    """
+    own = probabilities[np.arange(len(labels)), labels][:, None]
+    before = np.arange(probabilities.shape[1]) < labels[:, None]
+    ahead = (probabilities > own) | ((probabilities == own) & before)
+    return int(np.sum(ahead.sum(axis=1) < best))
+
+
 def confusion(probabilities: Probabilities, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Counts, int64 [classes, classes]: rows are the true class, columns the predicted one."""
     classes = probabilities.shape[1]

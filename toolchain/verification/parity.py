@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from toolchain.errors import InputError, ModelError
 from toolchain.recipe.sections import VerifySection
-from toolchain.values import FileVerification, Verification
+from toolchain.values import FileVerification, Interval, Verification
 from toolchain.verification import metrics
 from toolchain.verification.ask import Asked
 from toolchain.verification.metrics import Probabilities
@@ -22,6 +22,7 @@ TIE_MARGIN: Final = 1e-4
 # Eight bits round each probability by up to 1/512; beyond that and this the sum is no sum to 1.
 SUM_TOLERANCE: Final = 0.02
 _ROUNDING: Final = 1 / 512
+_BEST: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,15 @@ def _judge(one: Asked, reference: Probabilities, bounds: _Bounds) -> FileVerific
         reference_accuracy=metrics.accuracy(reference, labels),
         confusion=tuple(tuple(map(int, row)) for row in metrics.confusion(found, labels)),
         failures=tuple(failures),
+        top5=_top5(found, labels),
     )
+
+
+def _top5(found: Probabilities, labels: NDArray[np.int64]) -> Interval | None:
+    """With five classes or fewer everything is among the best five."""
+    if found.shape[1] <= _BEST:
+        return None
+    return wilson(metrics.among_best(found, labels, _BEST), len(labels))
 
 
 def _contract_failures(one: Asked, classes: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,121 @@
+"""Values as JSON files: written whole, read back with the type of every field checked.
+
+What is read may come from elsewhere (a baseline, somebody's results), so nothing is taken on trust
+and nothing but plain data comes out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from toolchain.errors import ModelError
+from toolchain.run import write_text
+
+Value = TypeVar("Value")
+MAX_BYTES: Final = 1024**3
+_REMEDY: Final = "run the stage again"
+
+
+def save_value(value: Any, path: Path) -> None:
+    """A value as JSON; its `folder`, if it has one, is where it lies and is not written."""
+    data = dataclasses.asdict(value)
+    data.pop("folder", None)
+    # ASCII with escapes: names of files can hold bytes that are no UTF-8.
+    write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def load_value(path: Path) -> Any:
+    """The JSON that `save_value` wrote.
+
+    Raises:
+      ModelError: it is missing, too large or not JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"cannot be read: {error}", str(path), _REMEDY) from error
+
+
+def load_as(kind: type[Value], path: Path, *, remedy: str = _REMEDY, **given: Any) -> Value:
+    """A saved value of one dataclass; `given` are the fields that are not in the file.
+
+    Raises:
+      ModelError: it cannot be read, or a field is missing, unknown or of another type.
+    """
+    data = load_value(path)
+    try:
+        made: Value = _dataclass(kind, data, "", given)
+    except ValueError as error:
+        raise ModelError(f"expected a saved {kind.__name__}: {error}", str(path), remedy) from error
+    return made
+
+
+def from_plain(kind: Any, data: Any, where: str) -> Any:
+    """JSON's plain data as what a type hint says: a dataclass, tuple, dict, optional or scalar.
+
+    Raises:
+      ValueError: the data is something else; the text names the field, `where` is the outer one.
+    """
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, data, where, {})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return _optional(arguments, data, where)
+    if origin is tuple:
+        return _tuple(arguments, data, where)
+    if origin is dict:
+        items = _checked(dict, data, where).items()
+        return {str(key): from_plain(arguments[1], item, f"{where}.{key}") for key, item in items}
+    if kind is float and type(data) is int:
+        return float(data)
+    return _checked(kind, data, where)
+
+
+def _dataclass(kind: Any, data: Any, where: str, given: dict[str, Any]) -> Any:
+    found, hints = _checked(dict, data, where), typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in given}
+    if unknown := sorted(set(found) - set(fields)):
+        raise ValueError(f"{where}.{unknown[0]:.60} is unknown".lstrip("."))
+    required = {
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    if missing := sorted(required - set(found)):
+        raise ValueError(f"{where}.{missing[0]} is missing".lstrip("."))
+    made = {name: from_plain(hints[name], item, f"{where}.{name}") for name, item in found.items()}
+    return kind(**made, **given)
+
+
+def _optional(arguments: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and types.NoneType in arguments:
+        return None
+    (kind,) = (one for one in arguments if one is not types.NoneType)
+    return from_plain(kind, data, where)
+
+
+def _tuple(arguments: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
+    items = _checked(list, data, where)
+    if arguments[-1] is Ellipsis:
+        return tuple(from_plain(arguments[0], one, f"{where}[{i}]") for i, one in enumerate(items))
+    if len(items) != len(arguments):
+        raise ValueError(f"{where.lstrip('.')} has {len(items)} items, expected {len(arguments)}")
+    pairs = zip(arguments, items, strict=True)
+    return tuple(from_plain(kind, one, f"{where}[{i}]") for i, (kind, one) in enumerate(pairs))
+
+
+def _checked(kind: type[Any], data: Any, where: str) -> Any:
+    # type() and not isinstance(): true is no whole number here.
+    if type(data) is not kind:
+        raise ValueError(
+            f"{where.lstrip('.') or 'it'} is of type {type(data).__name__}, "
+            f"expected {kind.__name__}"
+        )
+    return data
