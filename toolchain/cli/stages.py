@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from toolchain.contract import ExportedModel, read_contract_file
+from toolchain.dataset import Dataset
 from toolchain.errors import GateError, MachineError
 from toolchain.evidence import Answers, FileAnswers
 from toolchain.recipe import Recipe
@@ -19,7 +20,6 @@ from toolchain.run import Run, typed_command
 from toolchain.saved import save_value
 from toolchain.terminal import native_log, say, table, working
 from toolchain.values import (
-    Dataset,
     EpochRecord,
     QuantizedModel,
     TrainedModel,
