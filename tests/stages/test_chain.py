@@ -50,6 +50,7 @@ def test_the_files_a_user_came_for_are_there(digits_run) -> None:
         *FILES,
         "labels.txt",
         "contract.json",
+        "recipe.toml",
         "manifest.json",
     }
     assert (export / "labels.txt").read_text().split() == list("0123456789")

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from toolchain.contract import ExportedModel, read_contract_file
-from toolchain.dataset import Dataset
 from toolchain.errors import GateError, MachineError
 from toolchain.evidence import Answers, FileAnswers
 from toolchain.recipe import Recipe
-from toolchain.run import Run, typed_command
+from toolchain.recipe.write import RECIPE_FILE, recipe_toml
+from toolchain.run import Run, typed_command, write_text
 from toolchain.saved import save_value
 from toolchain.terminal import native_log, say, table, working
 from toolchain.values import (
+    Dataset,
     EpochRecord,
     QuantizedModel,
     TrainedModel,
@@ -138,6 +139,7 @@ def export(recipe: Recipe, run: Run, out: Path) -> None:
         manifest = run.manifest("data")
         lineage = {"data_sha256": manifest.digest() if manifest else ""}
         export_models(load_trained(run), load_quantized(recipe, run), recipe, lineage, out)
+    write_text(out / RECIPE_FILE, recipe_toml(recipe))
 
 
 def load_trained(run: Run) -> TrainedModel:

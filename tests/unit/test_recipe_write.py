@@ -1,0 +1,32 @@
+"""A recipe written out in full is read as the same recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolchain.models import models_folder, recipe_names
+from toolchain.recipe import load_recipe, parse_recipe
+from toolchain.recipe.write import recipe_toml
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_comes_along_survives(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(models_folder() / name / "recipe.toml")
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_toml(recipe))
+    again = load_recipe(path)
+    assert again == recipe
+    assert again.sha256() == recipe.sha256()
+
+
+def test_what_needs_quoting_survives(tmp_path: Path) -> None:
+    odd = 'C:\\photos "of" Zoë # 1'
+    overrides = ["train.learning_rate=1.2345678901234567e-7", "model.head.dense=[8, 4]"]
+    recipe = parse_recipe({"data": {"path": odd}}, name="odd", overrides=overrides)
+    path = tmp_path / "any-other-name.toml"
+    path.write_text(recipe_toml(recipe), encoding="utf-8")
+    again = load_recipe(path)
+    assert again == recipe
+    assert again.data.path == odd

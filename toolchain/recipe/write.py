@@ -1,0 +1,37 @@
+"""Recipe -> TOML with every key said, so that what came out can be made again from it alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from toolchain.recipe.sections import Recipe
+
+RECIPE_FILE: Final = "recipe.toml"
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """Text that `load_recipe` reads as an equal recipe; defaults are written out."""
+    table = recipe.to_json()
+    name = table.pop("name")
+    lines = [f"name = {_value(name)}"]
+    for section, values in table.items():
+        lines += _table(section, values)
+    return "\n".join(lines) + "\n"
+
+
+def _table(name: str, values: dict[str, Any]) -> Iterator[str]:
+    yield from ("", f"[{name}]")
+    for key, value in values.items():
+        if value is not None and not isinstance(value, dict):
+            yield f"{key} = {_value(value)}"
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _table(f"{name}.{key}", value)
+
+
+def _value(value: Any) -> str:
+    # Text on one line, finite numbers, booleans and lists of them are written alike in JSON and
+    # TOML; json writes floats with `repr`, so they are read back to the last bit.
+    return json.dumps(value, ensure_ascii=False)
