@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.columns import Hashes, Names
-from toolchain.dataset import Dataset
 from toolchain.recipe import parse_recipe
 from toolchain.report import Report, make_report
 from toolchain.values import (
     Benchmark,
+    Dataset,
     EpochRecord,
     FileVerification,
     Interval,
@@ -134,10 +133,10 @@ def dataset(classes: tuple[str, ...] = DIGITS) -> Dataset:
         folder=Path("unused"),
         classes=classes,
         size=48,
-        names=Names(f"{at}.png" for at in range(count)),
+        names=tuple(f"{at}.png" for at in range(count)),
         labels=tuple(at for at in range(len(classes)) for _ in splits),
         splits=tuple(splits * len(classes)),
-        sha256=Hashes.of(["0" * 64] * count),
+        sha256=("0" * 64,) * count,
         skipped=(("8/broken.png", "the image cannot be decoded: truncated"),),
         notes=("10 folders were taken as 10 classes",),
     )

@@ -16,11 +16,11 @@ from toolchain.data import parallel
 from toolchain.data.access import random_access
 from toolchain.data.source import open_source
 from toolchain.data.stage import build_dataset, open_dataset
-from toolchain.dataset import Dataset
 from toolchain.errors import DataError, MachineError
 from toolchain.images.decode import open_rgb
 from toolchain.images.preprocess import pixels_of
 from toolchain.recipe import parse_recipe
+from toolchain.values import Dataset
 
 SIZE = 32
 EACH = 40

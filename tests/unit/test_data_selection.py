@@ -13,10 +13,10 @@ from photo_files import class_folders, photo, write_folder
 from PIL import Image
 
 from toolchain.data.stage import build_dataset
-from toolchain.dataset import Dataset
 from toolchain.errors import DataError
 from toolchain.images.preprocess import pixels_of
 from toolchain.recipe import parse_recipe
+from toolchain.values import Dataset
 
 CLASSES = ("cat", "dog")
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from toolchain import values
-from toolchain.columns import Hashes, Names
-from toolchain.dataset import PIXELS_FILE, SPLITS, Dataset
 from toolchain.errors import ModelError
 from toolchain.saved import save_value
 from toolchain.values import (
+    SPLITS,
     Benchmark,
     Comparison,
+    Dataset,
     EpochRecord,
     FileVerification,
     Interval,
@@ -36,10 +36,10 @@ def dataset(folder):
         folder=folder,
         classes=("a", "b ü"),
         size=4,
-        names=Names(["a/1.jpg", "b/2\t\n.jpg", "b/3\udcff.jpg"]),
+        names=("a/1.jpg", "b/2.jpg", "b/3.jpg"),
         labels=(0, 1, 1),
         splits=("train", "test", "train"),
-        sha256=Hashes.of(["0" * 64, "1" * 64, "2" * 64]),
+        sha256=("0" * 64, "1" * 64, "2" * 64),
         skipped=(("b/4.jpg", "truncated"),),
         notes=("one sentence",),
     )
@@ -96,7 +96,7 @@ def test_splits_are_disjoint_and_complete(tmp_path):
 
 def test_pixels_cannot_be_written(tmp_path):
     stored = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)
-    np.save(tmp_path / PIXELS_FILE, stored)
+    np.save(tmp_path / values.PIXELS_FILE, stored)
     pixels = dataset(tmp_path).pixels()
     assert pixels.shape == stored.shape
     assert np.array_equal(pixels, stored)
@@ -104,11 +104,11 @@ def test_pixels_cannot_be_written(tmp_path):
     pixels[:][:] = 0
     with pytest.raises(TypeError):
         pixels[0] = 1
-    assert np.array_equal(np.load(tmp_path / PIXELS_FILE), stored)
+    assert np.array_equal(np.load(tmp_path / values.PIXELS_FILE), stored)
 
 
 def test_pixels_that_would_run_code_are_not_loaded(tmp_path):
-    np.save(tmp_path / PIXELS_FILE, np.array([print], dtype=object))
+    np.save(tmp_path / values.PIXELS_FILE, np.array([print], dtype=object))
     with pytest.raises(ModelError, match="Python objects"):
         dataset(tmp_path).pixels()
 
