@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from toolchain.cli import data, stage_commands
+from toolchain.cli.bundle import bundle
 from toolchain.cli.doctor import doctor
 from toolchain.cli.init import init
 from toolchain.cli.inspect import inspect_model
@@ -45,6 +46,7 @@ def _globals(
 stage_commands.register(app)
 app.add_typer(data.app)
 app.command("init")(init)
+app.command("bundle")(bundle)
 app.command("predict")(predict)
 app.command("inspect")(inspect_model)
 app.command("doctor")(doctor)

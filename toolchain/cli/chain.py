@@ -15,7 +15,6 @@ from typing import Any, Final
 from toolchain import __version__
 from toolchain.cli import stages
 from toolchain.data.source import fingerprint
-from toolchain.dataset import DATASET_FORM
 from toolchain.errors import InputError
 from toolchain.recipe import Recipe
 from toolchain.run import Run, sha256_json
@@ -43,15 +42,10 @@ class Stage:
     external: Callable[[Recipe], str] | None = None
 
 
-def _photos(recipe: Recipe) -> str:
-    """Changes with the photos, and with the form in which a Dataset is saved."""
-    return f"{DATASET_FORM} {fingerprint(recipe)}"
-
-
 STAGES: Final = {
     stage.name: stage
     for stage in (
-        Stage("data", ("data",), (), stages.data, stages.show_data, _photos),
+        Stage("data", ("data",), (), stages.data, stages.show_data, fingerprint),
         Stage(
             "train",
             ("input", "model", "augment", "train", "fine_tune"),

@@ -13,19 +13,19 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|
 
 def render_markdown(report: Report) -> str:
     """GitHub-flavoured Markdown; names are escaped so that none becomes markup."""
-    parts = [f"# {_text(report.name)}", f"**{words.verdict(report)}.**", *_choices(report)]
+    parts = [f"# {escape(report.name)}", f"**{words.verdict(report)}.**", *_choices(report)]
     parts += [_files(report), _failures(report.verification.files)]
     if report.benchmark:
         parts += [_speed(report.benchmark.measurements)]
         machine = report.benchmark.machine
-        parts.append(f"Measured on {_text(machine.get('processor', 'an unknown processor'))}.")
+        parts.append(f"Measured on {escape(machine.get('processor', 'an unknown processor'))}.")
     parts.append(f"Made with toolchain {report.toolchain}; again with:\n\n    {report.command}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _choices(report: Report) -> list[str]:
     return [
-        f"- **.{choice.format}: {_text(choice.file) or 'none'}.** {_text(choice.reason)}"
+        f"- **.{choice.format}: {escape(choice.file) or 'none'}.** {escape(choice.reason)}"
         for choice in report.choices
     ]
 
@@ -34,7 +34,7 @@ def _files(report: Report) -> str:
     header = ("file", "verify", "accuracy", "95 %", "agreement", "largest difference")
     rows = (
         (
-            _text(file.file),
+            escape(file.file),
             "missed" if file.failures else "passed",
             words.percent(file.accuracy.value),
             words.interval(file.accuracy),
@@ -47,7 +47,7 @@ def _files(report: Report) -> str:
 
 
 def _failures(files: Sequence[FileVerification]) -> str:
-    lines = (f"- {_text(file.file)}: {_text(why)}" for file in files for why in file.failures)
+    lines = (f"- {escape(file.file)}: {escape(why)}" for file in files for why in file.failures)
     return "\n".join(lines)
 
 
@@ -57,7 +57,7 @@ def _speed(measurements: Sequence[Measurement]) -> str:
 
 
 def _measured(row: Measurement) -> tuple[str, ...]:
-    numbers: tuple[str, ...] = (_text(row.failure), "", "", "", "")
+    numbers: tuple[str, ...] = (escape(row.failure), "", "", "", "")
     if row.latency is not None:
         numbers = (
             words.milliseconds(row.latency.p50_ms),
@@ -66,7 +66,7 @@ def _measured(row: Measurement) -> tuple[str, ...]:
             f"{row.latency.throughput.value:,.0f}",
             words.whole(row.peak_mib),
         )
-    return _text(row.file), words.setup(row), words.megabytes(row.bytes), *numbers
+    return escape(row.file), words.setup(row), words.megabytes(row.bytes), *numbers
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -74,6 +74,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, align, *rows))
 
 
-def _text(text: str) -> str:
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
     plain = " ".join(text.split()).translate(_SPECIAL)
     return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,192 @@
+"""`toolchain bundle`: what is chosen and said, what lies in folder and zip, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from command_line import toolchain
+from conftest import unzip
+
+from toolchain.bundle import KINDS, Offer
+from toolchain.bundle.card import render_card
+from toolchain.bundle.kinds import choose
+from toolchain.cli.bundle import read_offer
+from toolchain.contract import read_contract_file
+from toolchain.errors import InputError
+from toolchain.recipe import load_recipe
+from toolchain.run import Run
+from toolchain.values import Interval
+
+CARRIED = {"README.md", "contract.json", "labels.txt", "recipe.toml"}
+
+
+@pytest.fixture(scope="module")
+def offer(tiny_run: Run) -> Offer:
+    return read_offer(tiny_run, tiny_run.manifest("export"))
+
+
+def chosen(kind: str, offer: Offer, precision: str = "") -> list[str]:
+    return [choice.model.path.name for choice in choose(KINDS[kind], offer, precision)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("android", ["tiny.int8-qat.tflite"]),
+        ("ios", ["tiny.int8-qat.tflite"]),
+        ("web", ["tiny.int8-qat.tflite", "tiny.fp32.onnx"]),
+        ("server", ["tiny.int8-qat.onnx", "tiny.int8-qat.tflite"]),
+    ],
+)
+def test_each_kind_gets_the_files_that_suit_it(kind: str, files: list[str], offer) -> None:
+    assert chosen(kind, offer) == files
+
+
+def test_a_server_gets_float_where_nobody_proved_int8(offer: Offer) -> None:
+    unproven = dataclasses.replace(offer, verified={})
+    assert chosen("server", unproven)[0] == "tiny.fp32.onnx"
+
+
+def test_a_file_that_missed_a_gate_is_not_taken(offer: Offer) -> None:
+    name = "tiny.int8-qat.tflite"
+    missed = dataclasses.replace(offer.verified[name], failures=("agreement",))
+    worse = dataclasses.replace(offer, verified=offer.verified | {name: missed})
+    assert chosen("android", worse) == ["tiny.fp32.tflite"]
+
+
+def test_a_precision_that_is_asked_for_is_taken_or_refused(offer: Offer) -> None:
+    assert chosen("server", offer, "fp32") == ["tiny.fp32.onnx", "tiny.fp32.tflite"]
+    with pytest.raises(InputError, match=r"fp16 \.tflite file for ios, found tiny\.fp32"):
+        chosen("ios", offer, "fp16")
+
+
+@pytest.mark.parametrize("kind", ["android", "ios", "server"])
+def test_the_zip_holds_the_models_and_what_explains_them(kind: str, unpacked, tiny_run) -> None:
+    bundle = unpacked(kind)
+    names = {path.name for path in bundle.folder.iterdir()}
+    assert names >= CARRIED | set(bundle.answer["models"])
+    entries = read_contract_file(bundle.folder)
+    assert set(entries) == set(bundle.answer["models"])
+    for name, entry in entries.items():
+        data = (bundle.folder / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == entry.sha256
+        assert data == (tiny_run.stage("export") / name).read_bytes()
+    published = Path(bundle.answer["folder"])
+    inside = {path.relative_to(published): path for path in published.rglob("*") if path.is_file()}
+    for name, path in inside.items():
+        assert (bundle.folder / name).read_bytes() == path.read_bytes()
+
+
+def test_no_code_has_a_placeholder_left(unpacked) -> None:
+    for kind in ("android", "ios", "server"):
+        for path in unpacked(kind).folder.rglob("*"):
+            if path.is_file():
+                assert b"__MODEL_FILE__" not in path.read_bytes(), path
+
+
+def test_the_same_run_gives_the_same_bytes(tiny_run: Run, unpacked, tmp_path: Path) -> None:
+    first = Path(unpacked("server").answer["archive"]).read_bytes()
+    again = toolchain(
+        "bundle", tiny_run.folder, "--for", "server", "--out", tmp_path / "b", "--json"
+    )
+    assert again.returncode == 0, again.stderr
+    archive = Path(json.loads(again.stdout)["archive"])
+    assert archive.parent == tmp_path / "b" / "server"
+    assert archive.read_bytes() == first
+
+
+def test_scripts_can_be_run_and_no_entry_has_a_date(unpacked) -> None:
+    with zipfile.ZipFile(unpacked("server").answer["archive"]) as archive:
+        entries = archive.infolist()
+    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    modes = {Path(e.filename).suffix: e.external_attr >> 16 for e in entries}
+    assert (modes[".py"], modes[".md"]) == (0o100755, 0o100644)
+
+
+def test_what_was_chosen_and_why_is_said(tiny_run: Run, tmp_path: Path) -> None:
+    done = toolchain("bundle", tiny_run.folder, "--for", "server", "--out", tmp_path / "b")
+    assert "tiny.int8-qat.onnx: 8-bit integers" in done.stderr
+    assert "not verified" not in done.stderr
+
+
+def test_evidence_about_other_files_is_left_out(tiny_run: Run, tmp_path: Path) -> None:
+    """Exported again and not verified again: the old accuracy must not be told of the new files."""
+    run = Run(tmp_path, "tiny")
+    for stage in ("export", "verify"):
+        manifest = tiny_run.manifest(stage)
+        made_from = {"export": "another"} if stage == "verify" else {}
+        with run.publish(stage, manifest.key, made_from) as folder:
+            for name in manifest.files:
+                (folder / name).write_bytes((tiny_run.stage(stage) / name).read_bytes())
+    done = toolchain("bundle", run.folder, "--for", "server", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "tiny.fp32.onnx" in json.loads(done.stdout)["models"]
+    assert "not verified: run make verify" in done.stderr
+    unzip(Path(json.loads(done.stdout)["archive"]), tmp_path / "unpacked")
+    card = (tmp_path / "unpacked" / "tiny-server" / "README.md").read_text()
+    assert "Not known: `make verify` has not run on these files." in card
+    assert "97.5" not in card
+
+
+def test_a_run_without_an_export_is_refused(tmp_path: Path) -> None:
+    done = toolchain("bundle", tmp_path / "nothing", "--for", "ios")
+    assert done.returncode == 2
+    assert "stage export has not run" in done.stderr
+
+
+def test_a_changed_model_is_refused_and_the_old_bundle_stays(tiny_run, tmp_path: Path) -> None:
+    run = Run(tmp_path, "tiny")
+    with run.publish("export", "e") as folder:
+        for name in tiny_run.manifest("export").files:
+            (folder / name).write_bytes((tiny_run.stage("export") / name).read_bytes())
+    assert toolchain("bundle", run.folder, "--for", "ios").returncode == 0
+    before = sorted(path.name for path in (run.folder / "bundle" / "ios").iterdir())
+    model = run.stage("export") / "tiny.int8-qat.tflite"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    done = toolchain("bundle", run.folder, "--for", "ios")
+    assert done.returncode == 2
+    assert "expected sha256" in done.stderr
+    place = run.folder / "bundle"
+    assert sorted(path.name for path in (place / "ios").iterdir()) == before
+    assert [path.name for path in place.iterdir()] == ["ios"] or not list(place.glob(".*tmp*"))
+
+
+class TestCard:
+    def test_it_tells_accuracy_with_interval_speed_data_and_origin(self, unpacked) -> None:
+        card = (unpacked("server").folder / "README.md").read_text()
+        assert "| `tiny.int8-qat.onnx` | 400 | 97.50 % | 95.5 to 98.6 % | 99.50 % |" in card
+        assert "onnxruntime, cpu, 1 thread | 0.250 | 0.500 | 0.750 | 4,000 |" in card
+        assert "Measured on A processor" in card
+        assert "| red | 5 | 2 | 3 |" in card
+        assert "embedded backbone, trained on CIFAR-10: Apache-2.0" in card
+        assert "toolchain run --recipe recipe.toml" in card
+        assert "red, green, blue" in card
+
+    def test_its_recipe_is_read_and_has_the_hash_that_a_contract_would_name(self, unpacked):
+        recipe = load_recipe(unpacked("server").folder / "recipe.toml")
+        assert (recipe.name, recipe.data.source) == ("tiny", "digits")
+
+    def test_a_label_cannot_become_markup(self, offer: Offer) -> None:
+        evil = "<b>cat</b> | [dog](x) `"
+        contract = dataclasses.replace(offer.exported[0].contract, labels=(evil, "b", "c"))
+        model = dataclasses.replace(offer.exported[0], contract=contract)
+        choices = choose(KINDS["server"], dataclasses.replace(offer, exported=(model,)), "fp32")
+        card = render_card(KINDS["server"], choices, offer)
+        assert "<b>" not in card
+        assert "&lt;b&gt;cat&lt;/b&gt; \\| \\[dog\\](x) \\`" in card
+
+    def test_it_never_rounds_up_to_all(self, offer: Offer) -> None:
+        name = "tiny.int8-qat.onnx"
+        nearly = dataclasses.replace(
+            offer.verified[name], accuracy=Interval(0.99999, 0.99, 1.0), agreement=0.99999
+        )
+        better = dataclasses.replace(offer, verified={name: nearly})
+        card = render_card(KINDS["server"], choose(KINDS["server"], better), better)
+        assert "> 99.99 %" in card
+        assert "100.00 %" not in card

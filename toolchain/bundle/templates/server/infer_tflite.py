@@ -1,0 +1,80 @@
+"""Classify photos with the .tflite file beside this script: numpy, Pillow, ai-edge-litert suffice.
+
+Example: python infer_tflite.py photo.jpg more-photos/ --top 3"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image, ImageOps
+
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif"}
+
+
+def read_contract(model: Path) -> dict:
+    """What contract.json beside the model says of it: labels, preprocessing, tensors."""
+    files = json.loads(model.with_name("contract.json").read_bytes())["files"]
+    return files[model.name]["contract"]
+
+
+def to_pixels(photo: Image.Image, size: int) -> np.ndarray:
+    """A photo as uint8 [size, size, 3] RGB, as in training: upright, on white, stretched."""
+    photo = ImageOps.exif_transpose(photo)
+    if photo.mode.startswith("I"):  # 16 bits of grey
+        photo = Image.fromarray((np.clip(np.array(photo), 0, 65535) >> 8).astype(np.uint8))
+    if photo.mode in ("RGBA", "LA", "PA") or "transparency" in photo.info:
+        photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo.convert("RGBA"))
+    return np.asarray(photo.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+
+class Classifier:
+    """A .tflite file, opened, with its contract."""
+
+    def __init__(self, model: Path) -> None:
+        self.contract = read_contract(model)
+        self.size = self.contract["preprocessing"]["size"]
+        self.interpreter = Interpreter(str(model))
+        self.interpreter.allocate_tensors()
+
+    def classify(self, photo: np.ndarray) -> np.ndarray:
+        """Uint8 [size, size, 3] -> probabilities, float32 [classes]."""
+        how, output = self.contract["preprocessing"], self.contract["output"]
+        if self.contract["input"]["dtype"] == "float32":  # uint8 takes the RGB bytes as they are
+            photo = (photo.astype(np.float32) - how["mean"]) / how["std"]
+        self.interpreter.set_tensor(self.interpreter.get_input_details()[0]["index"], photo[None])
+        self.interpreter.invoke()
+        row = self.interpreter.get_tensor(self.interpreter.get_output_details()[0]["index"])[0]
+        if output["scale"] is not None:
+            row = (row.astype(np.float32) - output["zero_point"]) * output["scale"]
+        if self.contract.get("output_kind") == "logits":  # the softmax is left to us
+            row = np.exp(row - np.logaddexp.reduce(row))
+        return row
+
+
+def find_photos(paths: list[Path]) -> list[Path]:
+    """The paths themselves; for a folder the photos below it, in order of their names."""
+    found = [sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths]
+    return [photo for inside in found for photo in inside if photo.suffix.lower() in SUFFIXES]
+
+
+def main() -> None:
+    """Print a line a photo: its path, then label and probability of the best classes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", nargs="+", type=Path, help="photos, or folders of photos")
+    parser.add_argument("--model", type=Path, help="else the one beside this script")
+    parser.add_argument("--top", type=int, default=1, help="classes to print a photo")
+    given = parser.parse_args()
+    classifier = Classifier(given.model or min(Path(__file__).parent.glob("*.tflite")))
+    for path in find_photos(given.photos):
+        row = classifier.classify(to_pixels(Image.open(path), classifier.size))
+        best = np.argsort(-row, kind="stable")[: given.top]
+        answers = (f"{classifier.contract['labels'][at]} {row[at]:.6f}" for at in best)
+        print(path, *answers, sep="\t")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""`toolchain bundle`: exported files with the code that an app, a page or a server needs."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toolchain.cli.options import DataOption, JsonOption, RecipeOption, RunsOption, SetOption
+
+if TYPE_CHECKING:
+    from toolchain.bundle import Bundle, Offer
+    from toolchain.run import Manifest, Run
+
+
+class For(StrEnum):
+    """Who takes the bundle along."""
+
+    ANDROID = "android"
+    IOS = "ios"
+    SERVER = "server"
+
+
+def bundle(
+    kind: Annotated[For, typer.Option("--for", help="Who takes it along.")],
+    run_folder: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run's folder, instead of a recipe.")
+    ] = None,
+    recipe: RecipeOption = "digits",
+    data: DataOption = "",
+    runs: RunsOption = Path("runs"),
+    overrides: SetOption = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of the model files; else the best for the kind.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the bundles, else RUN/bundle.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pack exported files with labels, contract, model card and the code to paste.
+
+    Example: toolchain bundle runs/digits --for server
+    """
+    from toolchain.bundle import make_bundle
+    from toolchain.cli.options import find_recipe, open_run
+    from toolchain.run import Run, sha256_json
+    from toolchain.terminal import working
+
+    run = (
+        Run(run_folder.absolute().parent, run_folder.absolute().name)
+        if run_folder
+        else open_run(find_recipe(recipe, data, overrides), runs)
+    )
+    place = (out or run.folder / "bundle").absolute()
+    bundles = Run(place.parent, place.name)
+    with run.lock(), bundles.lock(), working("packing"):
+        exported = _manifest(run)
+        offer = read_offer(run, exported)
+        key = sha256_json([kind.value, precision, exported.digest()])
+        with bundles.publish(kind.value, key, {"export": exported.digest()}) as folder:
+            made = make_bundle(offer, kind.value, folder, precision)
+    _show(made, offer, bundles.stage(kind.value), as_json)
+
+
+def read_offer(run: Run, exported: Manifest) -> Offer:
+    """The files of a run and the evidence that belongs to them; older evidence is left out."""
+    from toolchain.bundle import Offer
+    from toolchain.cli.stages import load_exported
+    from toolchain.contract import CONTRACT_FILE, LABELS_FILE
+    from toolchain.values import Dataset, TrainedModel, load_benchmark, load_verification
+
+    models = tuple(load_exported(run))
+    own = {CONTRACT_FILE, LABELS_FILE, *(model.path.name for model in models)}
+    beside = {name: run.require("export", name) for name in exported.files if name not in own}
+    verification = benchmark = None
+    if _belongs(run, "verify", exported):
+        verification = load_verification(run.require("verify", "verification.json"))
+    if run.manifest("benchmark"):
+        benchmark = load_benchmark(run.require("benchmark", "benchmark.json"))
+    dataset = Dataset.load(run.stage("data")) if run.manifest("data") else None
+    notes = TrainedModel.load(run.stage("train")).notes if run.manifest("train") else ()
+    return Offer(
+        name=models[0].contract.name,
+        exported=models,
+        beside=beside,
+        verified={file.file: file for file in verification.files} if verification else {},
+        benchmark=benchmark,
+        dataset=dataset,
+        notes=notes,
+        command=exported.command,
+    )
+
+
+def _manifest(run: Run) -> Manifest:
+    from toolchain.errors import InputError
+
+    manifest = run.manifest("export")
+    if manifest is None:
+        raise InputError("stage export has not run", str(run.folder), "run: make export verify")
+    return manifest
+
+
+def _belongs(run: Run, stage: str, exported: Manifest) -> bool:
+    """Whether a stage was made from the files that are there now."""
+    manifest = run.manifest(stage)
+    return manifest is not None and manifest.made_from.get("export") == exported.digest()
+
+
+def _show(made: Bundle, offer: Offer, place: Path, as_json: bool) -> None:
+    from toolchain.terminal import plain, say
+
+    folder, archive = place / made.folder.name, place / made.archive.name
+    for choice in made.choices:
+        say(plain(f"  {choice.model.path.name}: {choice.reason}"))
+        if choice.model.path.name not in offer.verified:
+            say("    not verified: run make verify to have its accuracy in the card")
+    say(f"  {folder}")
+    say(f"  {archive}")
+    if as_json:
+        files: dict[str, Any] = {
+            choice.model.path.name: {"sha256": choice.model.sha256, "reason": choice.reason}
+            for choice in made.choices
+        }
+        answer = {"folder": str(folder), "archive": str(archive), "models": files}
+        typer.echo(json.dumps(answer, ensure_ascii=False))
