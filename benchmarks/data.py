@@ -28,8 +28,8 @@ import numpy as np
 
 from toolchain.benchmark.machine import describe
 from toolchain.data.stage import build_dataset
-from toolchain.dataset import Dataset
 from toolchain.recipe import parse_recipe
+from toolchain.values import Dataset
 
 BATCH = 32
 SPEED_SIZE = 160

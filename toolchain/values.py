@@ -1,21 +1,96 @@
 """The values that flow from stage to stage: frozen, plain data, saved as JSON beside their bytes.
 
-dataset.Dataset -> TrainedModel -> QuantizedModel -> ExportedModel -> Verification, Benchmark
+Dataset -> TrainedModel -> QuantizedModel -> ExportedModel -> Verification, Benchmark
 `ExportedModel` lives in contract.py, beside the contract that it carries.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toolchain.errors import ModelError
-from toolchain.saved import load_as, save_value
+from toolchain.images.stored import PixelReader, StoredPixels
+from toolchain.saved import load_as, load_value, save_value
 
+Split = Literal["train", "validation", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+PIXELS_FILE: Final = "pixels.npy"
 BENCHMARK_SCHEMA: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Decoded, resized, split images of one recipe.
+
+    Attributes:
+      folder: where it is saved; holds pixels.npy, uint8 [n, size, size, 3] RGB, unless streamed.
+      classes: names, in the order of the labels.
+      size: width and height in pixels.
+      names: each image's name in its source.
+      labels: each image's class, an index into `classes`.
+      splits: each image's split.
+      sha256: each image's hash, of its resized pixels.
+      skipped: (name, reason) of images left out.
+      notes: what was assumed, one sentence each.
+      rows: where each image lies in pixels.npy; empty when it holds these images in this order.
+      streamed: whether images are decoded when they are read, since storing them takes too much.
+      stream: what reads a streamed Dataset's images; not saved (see data/stage.py).
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    size: int
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    splits: tuple[str, ...]
+    sha256: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    streamed: bool = False
+    stream: PixelReader | None = field(default=None, compare=False, repr=False)
+
+    def indices(self, split: Split) -> NDArray[np.int64]:
+        """Positions of a split's images, int64 [n], ascending."""
+        return np.flatnonzero(np.asarray(self.splits) == split).astype(np.int64)
+
+    def pixels(self) -> PixelReader:
+        """All images, [count, size, size, 3]; index with rows to get them as uint8 arrays.
+
+        Raises:
+          ModelError: the file is damaged, or streamed images have nothing that reads them.
+        """
+        path = self.folder / PIXELS_FILE
+        if self.stream is not None:
+            return self.stream
+        try:
+            return StoredPixels(path, np.asarray(self.rows, np.int64) if self.rows else None)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot be read: {error}", str(path), "run: make train") from error
+
+    def label_array(self) -> NDArray[np.int64]:
+        """All labels, int64 [count]."""
+        return np.asarray(self.labels, dtype=np.int64)
+
+    def save(self) -> None:
+        """Write dataset.json into `folder`."""
+        save_value(dataclasses.replace(self, stream=None), self.folder / "dataset.json")
+
+    @staticmethod
+    def load(folder: Path) -> Dataset:
+        """Read what `save` wrote."""
+        data = load_value(folder / "dataset.json")
+        data.pop("stream")
+        tuples = ("classes", "names", "labels", "splits", "sha256", "notes", "rows")
+        fixed: dict[str, Any] = {key: tuple(data.pop(key)) for key in tuples}
+        skipped = tuple((name, reason) for name, reason in data.pop("skipped"))
+        return Dataset(folder=folder, skipped=skipped, **fixed, **data)
 
 
 @dataclass(frozen=True, slots=True)

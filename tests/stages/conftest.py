@@ -11,11 +11,10 @@ from command_line import settings, toolchain
 from networks import recipe_of, small_vgg
 
 from toolchain.data.stage import build_dataset
-from toolchain.dataset import Dataset
 from toolchain.models import models_folder
 from toolchain.recipe import Recipe, load_recipe
 from toolchain.run import Run
-from toolchain.values import QuantizedModel, TrainedModel
+from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
 # A budget of seconds for both phases, and gates as loose as that.
 TINY = {

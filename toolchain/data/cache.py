@@ -28,16 +28,16 @@ import PIL
 from numpy.typing import NDArray
 
 from toolchain.data.access import read_some
-from toolchain.data.journal import Journal, Row, Rows, read_journal
+from toolchain.data.journal import Journal, Row, read_journal
 from toolchain.data.parallel import in_threads, threads
 from toolchain.data.sources.base import Source
-from toolchain.dataset import PIXELS_FILE
 from toolchain.errors import DataError, ImageError, MachineError
 from toolchain.images.decode import DECODER, open_rgb, picture_sha256
 from toolchain.images.preprocess import resize
 from toolchain.images.stored import StoredPixels, write_header
 from toolchain.run import sha256_json, writing
 from toolchain.terminal import say, track
+from toolchain.values import PIXELS_FILE
 
 _JOURNAL: Final = "journal.txt"
 _CHECKED_AT_ONCE: Final = 64
@@ -51,11 +51,11 @@ class Cached:
     """Every photo of a source after decoding.
 
     Attributes:
-      rows: what is known of each photo, in the order of the source's items.
+      rows: one a photo, in the order of the source's items.
       pixels: the .npy with one row a photo; None when only hashes were wanted.
     """
 
-    rows: Rows
+    rows: tuple[Row, ...]
     pixels: Path | None
 
 
@@ -83,19 +83,15 @@ def cached(source: Source, fingerprint: str, size: int, folder: Path, *, store: 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder / f"{build.key}.lock"):
-            rows = build.complete()
-            if rows is None:
-                rows = build.go_on(source, names)
-            return Cached(rows, build.final / PIXELS_FILE if store else None)
+            if not build.is_complete():
+                build.go_on(source, names)
+            return build.result()
 
 
 def _key(names: list[str], fingerprint: str, size: int, store: bool) -> str:
     """Same key, same bytes: photos, size, and the decoder with the library below it."""
-    digest = hashlib.sha256()
-    for at, name in enumerate(names):
-        digest.update(b"\n" if at else b"")
-        digest.update(name.encode(errors="replace"))
-    parts = [fingerprint, digest.hexdigest(), size, DECODER, PIL.__version__]
+    digest = hashlib.sha256("\n".join(names).encode(errors="replace")).hexdigest()
+    parts = [fingerprint, digest, size, DECODER, PIL.__version__]
     return sha256_json(parts)[:32] + ("" if store else "-hashes")
 
 
@@ -118,42 +114,45 @@ class _Build:
         self.partial = folder / f"{key}.partial"
         self.key, self.count, self.size, self.store = key, count, size, store
 
-    def complete(self) -> Rows | None:
-        """What was built before, if it still is what was built; if not, it is put away."""
+    def is_complete(self) -> bool:
+        """Whether it was built before and still is what was built; if not, it is put away."""
         if not self.final.exists():
-            return None
-        rows = self._sound(self.final)
-        if rows.known.all():
-            return rows
+            return False
+        if len(self._sound(self.final)) == self.count:
+            return True
         say("the decoded photos were changed since they were stored; decoding them again")
         # Never mended in place: a run may share the file (see `share`).
         shutil.rmtree(self.final)
-        return None
+        return False
 
-    def go_on(self, source: Source, names: list[str]) -> Rows:
+    def result(self) -> Cached:
+        """The complete cache."""
+        rows = read_journal(self.final / _JOURNAL, self.count)
+        pixels = self.final / PIXELS_FILE if self.store else None
+        return Cached(tuple(rows[position] for position in range(self.count)), pixels)
+
+    def go_on(self, source: Source, names: list[str]) -> None:
         """Decode what is missing and give the folder its final name."""
-        rows = self._sound(self.partial)
-        done = int(rows.known.sum())
+        done = self._sound(self.partial)
         if done:
-            say(f"going on after {done:,} of {self.count:,} photos that were decoded before")
+            say(f"going on after {len(done):,} of {self.count:,} photos that were decoded before")
         else:
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir()
-        left = {name: place for place, name in enumerate(names) if not rows.known[place]}
+        left = {name: place for place, name in enumerate(names) if place not in done}
         for row in track(self._decode(source, left), "decoding", len(left)):
-            rows.put(row)
-        gone = np.flatnonzero(~rows.known)
-        if len(gone):
+            left.pop(names[row.position])
+        if left:
             raise DataError(
-                f"expected {self.count:,} photos, {len(gone):,} were gone when they were read",
-                names[gone[0]],
+                f"expected {self.count:,} photos, {len(left):,} were gone when they were read",
+                next(iter(left)),
                 "run it again when nothing changes the photos",
             )
         self.partial.rename(self.final)
-        return rows
 
-    def _decode(self, source: Source, places: Mapping[str, int]) -> Iterator[Row]:
-        photos = read_some(source, places.keys())
+    def _decode(self, source: Source, left: Mapping[str, int]) -> Iterator[Row]:
+        places = dict(left)
+        photos = ((name, data) for name, data in read_some(source, places.keys()))
         with self._writer() as (descriptor, store), _journal(self.partial, descriptor) as journal:
 
             def work(name: str, data: bytes) -> Row:
@@ -184,20 +183,18 @@ class _Build:
         finally:
             os.close(descriptor)
 
-    def _sound(self, folder: Path) -> Rows:
+    def _sound(self, folder: Path) -> dict[int, Row]:
         """The rows of the journal whose pixels are what it says."""
         rows = read_journal(folder / _JOURNAL, self.count)
-        if not self.store or not rows.known.any():
+        if not self.store or not rows:
             return rows
         try:
             pixels = StoredPixels(folder / PIXELS_FILE)
         except (OSError, ValueError):
-            return Rows(self.count)
+            return {}
         if pixels.shape != (self.count, self.size, self.size, 3):
-            return Rows(self.count)
-        for position in _changed(rows, pixels):
-            rows.forget(position)
-        return rows
+            return {}
+        return _with_their_hash(rows, pixels)
 
 
 def _decode_one(position: int, name: str, data: bytes, size: int, store: Store) -> Row:
@@ -210,20 +207,20 @@ def _decode_one(position: int, name: str, data: bytes, size: int, store: Store) 
     return Row(position, hashlib.sha256(pixels.data).hexdigest(), picture_sha256(image))
 
 
-def _changed(rows: Rows, pixels: StoredPixels) -> Iterator[int]:
-    """Positions of rows that do not have their hash."""
-    places = rows.decoded()
+def _with_their_hash(rows: dict[int, Row], pixels: StoredPixels) -> dict[int, Row]:
+    kept = {place: row for place, row in rows.items() if row.reason}
+    places = sorted(rows.keys() - kept.keys())
     groups = [places[at : at + _CHECKED_AT_ONCE] for at in range(0, len(places), _CHECKED_AT_ONCE)]
 
-    def check(group: NDArray[np.int64]) -> list[int]:
-        photos, expected = pixels[group], rows.sha256(group)
+    def check(group: list[int]) -> list[int]:
+        photos = pixels[np.asarray(group)]
         hashes = (hashlib.sha256(photo.data).hexdigest() for photo in photos)
-        pairs = zip(group.tolist(), hashes, expected, strict=True)
-        return [place for place, found, wanted in pairs if found != wanted]
+        return [at for at, sha in zip(group, hashes, strict=True) if sha == rows[at].sha256]
 
     with ThreadPoolExecutor(max_workers=threads()) as pool:
-        for wrong in track(pool.map(check, groups), "checking decoded photos", len(groups)):
-            yield from wrong
+        for sound in track(pool.map(check, groups), "checking decoded photos", len(groups)):
+            kept.update((place, rows[place]) for place in sound)
+    return kept
 
 
 @contextlib.contextmanager

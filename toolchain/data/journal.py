@@ -15,11 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from toolchain.columns import HASH_BYTES, Hashes
-
 # A kill loses nothing, since the system keeps what was written. A power cut loses what was not yet
 # on disk: at most this much work, as rows are held to their hashes before they are trusted.
 _SYNC_SECONDS: Final = 30.0
@@ -46,50 +41,6 @@ class Row:
         if not self.reason:
             return f"{self.position} {self.sha256} {self.picture}\n"
         return f"{self.position} - {json.dumps(self.reason)}\n"
-
-
-class Rows:
-    """What is known of every photo of a source, in 65 bytes each.
-
-    Attributes:
-      known: bool [count]; whether a photo was decoded, or cannot be.
-      reasons: position -> why there are no pixels.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.known = np.zeros(count, np.bool_)
-        self.reasons: dict[int, str] = {}
-        self._sha256 = np.zeros((count, HASH_BYTES), np.uint8)
-        self._pictures = np.zeros((count, HASH_BYTES), np.uint8)
-
-    def put(self, row: Row) -> None:
-        """Add a photo."""
-        at = row.position
-        self.known[at] = True
-        if row.reason:
-            self.reasons[at] = row.reason
-            return
-        self._sha256[at] = np.frombuffer(bytes.fromhex(row.sha256), np.uint8)
-        self._pictures[at] = np.frombuffer(bytes.fromhex(row.picture), np.uint8)
-
-    def forget(self, position: int) -> None:
-        """Take a photo as not decoded."""
-        self.known[position] = False
-        self.reasons.pop(position, None)
-
-    def decoded(self) -> NDArray[np.int64]:
-        """Positions of the photos that have pixels, ascending."""
-        has_pixels = self.known.copy()
-        has_pixels[list(self.reasons)] = False
-        return np.flatnonzero(has_pixels)
-
-    def sha256(self, positions: NDArray[np.int64]) -> Hashes:
-        """Hashes of these photos' pixels."""
-        return Hashes(self._sha256[positions].tobytes())
-
-    def pictures(self, positions: NDArray[np.int64]) -> Hashes:
-        """Hashes of these photos' whole pictures."""
-        return Hashes(self._pictures[positions].tobytes())
 
 
 class Journal:
@@ -120,23 +71,16 @@ class Journal:
         self._file.close()
 
 
-def read_journal(path: Path, count: int) -> Rows:
-    """The rows of a journal (positions 0 to count - 1); it is cut off after its last whole line."""
-    rows = Rows(count)
+def read_journal(path: Path, count: int) -> dict[int, Row]:
+    """The rows of a journal by position (0 to count - 1); cut off after its last whole line."""
     if not path.exists():
-        return rows
-    whole = 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            row = _row(line.decode(errors="replace").rstrip("\n"))
-            if row is not None and 0 <= row.position < count:
-                rows.put(row)
-    if whole < path.stat().st_size:
+        return {}
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
         os.truncate(path, whole)
-    return rows
+    rows = (_row(line) for line in data[:whole].decode(errors="replace").splitlines())
+    return {row.position: row for row in rows if row is not None and 0 <= row.position < count}
 
 
 def _row(line: str) -> Row | None:
@@ -145,7 +89,6 @@ def _row(line: str) -> Row | None:
     try:
         if mark == "-":
             return Row(int(position), reason=str(json.loads(last)))
-        is_whole = len(bytes.fromhex(mark)) == len(bytes.fromhex(last)) == HASH_BYTES
-        return Row(int(position), mark, last) if is_whole else None
+        return Row(int(position), mark, last) if len(mark) == len(last) == 64 else None
     except ValueError:
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from toolchain.data.split import position
-from toolchain.dataset import SPLITS
 from toolchain.recipe.sections import LimitSection
+from toolchain.values import SPLITS
 
 
 def within(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchain.columns import Hashes
-from toolchain.data.duplicates import first_of, leaks, refuse_two_labels
+from toolchain.data.duplicates import leaks, refuse_two_labels
 from toolchain.data.limit import within
 from toolchain.data.sources.base import Item
 from toolchain.data.split import assign, check
-from toolchain.dataset import SPLITS, Split
 from toolchain.recipe.sections import DataSection
+from toolchain.values import SPLITS, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Selection:
 
 def select(
     items: Sequence[Item],
-    pictures: Hashes,
+    sha256: Sequence[str],
     classes: Sequence[str],
     section: DataSection,
     where: str,
@@ -43,7 +42,7 @@ def select(
 
     Args:
       items: the images that could be decoded.
-      pictures: hash of each one's pixels.
+      sha256: hash of each one's pixels.
       classes: names in the order of the labels.
       section: says the shares, the seed, the method and the limit.
       where: what to call the data in an error.
@@ -55,13 +54,12 @@ def select(
     names = [item.name for item in items]
     index = {name: position for position, name in enumerate(classes)}
     labels = [index[item.class_name] for item in items]
-    first = first_of(pictures)
-    refuse_two_labels(names, labels, first, classes)
-    drawn = assign(pictures, labels, [item.split for item in items], section)
-    copies = leaks(names, first, drawn)
+    refuse_two_labels(names, labels, sha256, classes)
+    drawn = assign(sha256, labels, [item.split for item in items], section)
+    copies = leaks(names, sha256, drawn)
     free = [place for place in range(len(items)) if place not in copies]
     inside = within(
-        [pictures[place] for place in free],
+        [sha256[place] for place in free],
         [labels[place] for place in free],
         [drawn[place] for place in free],
         section.limit,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from toolchain.dataset import SPLITS, Split
 from toolchain.errors import DataError
 from toolchain.recipe.sections import DataSection
+from toolchain.values import SPLITS, Split
 
 
 def position(sha256: str, seed: int) -> float:

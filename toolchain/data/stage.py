@@ -8,21 +8,18 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from toolchain.columns import Names
 from toolchain.data.access import random_access
 from toolchain.data.cache import cached, share, stored_bytes
-from toolchain.data.journal import Rows
+from toolchain.data.journal import Row
 from toolchain.data.originals import changes
 from toolchain.data.selection import select
 from toolchain.data.source import fingerprint, open_source
 from toolchain.data.sources.base import Source
 from toolchain.data.stream import StreamedPixels
-from toolchain.dataset import Dataset
 from toolchain.errors import DataError
 from toolchain.recipe import Recipe
 from toolchain.terminal import say
+from toolchain.values import Dataset
 
 
 def build_dataset(recipe: Recipe, out: Path, cache: Path | None = None) -> Dataset:
@@ -30,7 +27,7 @@ def build_dataset(recipe: Recipe, out: Path, cache: Path | None = None) -> Datas
 
     Args:
       recipe: says where they are, their size and how they are split.
-      out: gets dataset.json, photos.tsv, and pixels.npy unless the recipe's images are streamed.
+      out: gets dataset.json, and pixels.npy unless the recipe's images are streamed.
       cache: holds decoded photos for all recipes; None decodes for this one alone.
 
     Returns:
@@ -86,29 +83,32 @@ def _is_streamed(source: Source, size: int, limit_gib: float) -> bool:
     return True
 
 
-def _dataset(recipe: Recipe, source: Source, rows: Rows, out: Path, streamed: bool) -> Dataset:
+def _dataset(
+    recipe: Recipe, source: Source, rows: Sequence[Row], out: Path, streamed: bool
+) -> Dataset:
     layout, items, size = source.layout, source.layout.items, int(recipe.input.size or 0)
-    bad = [(items[at].name, reason) for at, reason in sorted(rows.reasons.items())]
+    bad = [(items[row.position].name, row.reason) for row in rows if row.reason]
     if bad and recipe.data.on_bad_image == "error":
         raise _bad_images(bad)
-    good = rows.decoded()
+    good = [row for row in rows if not row.reason]
     where = recipe.data.path or recipe.data.source
+    pictures = [row.picture for row in good]
     chosen = select(
-        [items[at] for at in good], rows.pictures(good), layout.classes, recipe.data, where
+        [items[row.position] for row in good], pictures, layout.classes, recipe.data, where
     )
-    kept = good[np.asarray(chosen.places, np.int64)]
+    kept = [good[place] for place in chosen.places]
     notes = (f"layout: {layout.name}", *layout.notes, *changes(source, size), *chosen.notes)
     return Dataset(
         folder=out,
         classes=layout.classes,
         size=size,
-        names=Names(items[at].name for at in kept),
+        names=tuple(items[row.position].name for row in kept),
         labels=chosen.labels,
         splits=chosen.splits,
-        sha256=rows.sha256(kept),
+        sha256=tuple(row.sha256 for row in kept),
         skipped=(*layout.skipped, *bad, *chosen.skipped),
         notes=notes,
-        rows=() if len(kept) == len(items) else tuple(kept.tolist()),
+        rows=() if len(kept) == len(rows) else tuple(row.position for row in kept),
         streamed=streamed,
     )
 

@@ -8,7 +8,6 @@ import numpy as np
 import tf_keras
 from numpy.typing import NDArray
 
-from toolchain.dataset import Dataset
 from toolchain.evidence import Heatmaps
 from toolchain.quantization.qat import qat_model
 from toolchain.quantization.stage import quantized_graph, restore
@@ -18,7 +17,7 @@ from toolchain.training.device import configure
 from toolchain.training.gradcam import class_activation_maps
 from toolchain.training.inference import Inference
 from toolchain.training.stage import preparation
-from toolchain.values import QuantizedModel, TrainedModel
+from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
 
 def reference_probabilities(

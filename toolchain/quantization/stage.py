@@ -6,7 +6,6 @@ from pathlib import Path
 
 import tf_keras
 
-from toolchain.dataset import Dataset
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.calibrate import calibrate, calibration_examples
 from toolchain.quantization.fold import fold
@@ -18,7 +17,7 @@ from toolchain.training.fit import Plan, fit
 from toolchain.training.network import build_network
 from toolchain.training.stage import WEIGHTS_FILE, pixel_examples, preparation
 from toolchain.training.weights import assign, read_safetensors, save_weights, variables
-from toolchain.values import QuantizedModel, TrainedModel
+from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
 
 def quantize_model(

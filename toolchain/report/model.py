@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from toolchain import __version__
-from toolchain.dataset import SPLITS, Dataset
 from toolchain.recipe.sections import Recipe
 from toolchain.report.choice import Choice, choose
 from toolchain.report.classes import ClassRow, Mistake, class_rows, most_confused
 from toolchain.values import (
+    SPLITS,
     Benchmark,
+    Dataset,
     EpochRecord,
     FileVerification,
     QuantizedModel,

@@ -13,11 +13,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from toolchain.dataset import Dataset
 from toolchain.recipe import Recipe
 from toolchain.run import write_bytes
 from toolchain.terminal import plain
 from toolchain.training.augment import augment, mix
+from toolchain.values import Dataset
 
 _VERSIONS: Final = 6
 _LEAST_SIDE: Final = 112

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import tf_keras
 
-from toolchain.dataset import Dataset, Split
 from toolchain.errors import RecipeError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.recipe import Recipe
@@ -29,7 +28,7 @@ from toolchain.training.network import (
 )
 from toolchain.training.pretrained import weights_path
 from toolchain.training.weights import arrays_of, load_backbone, save_weights
-from toolchain.values import TrainedModel
+from toolchain.values import Dataset, Split, TrainedModel
 
 WEIGHTS_FILE = "weights.safetensors"
 

@@ -17,9 +17,9 @@ from toolchain.data.audit.scan import Scan, scan
 from toolchain.data.source import MISSING, open_source
 from toolchain.data.sources.base import Source
 from toolchain.data.split import assign
-from toolchain.dataset import SPLITS, Split
 from toolchain.models import locate
 from toolchain.recipe import Recipe
+from toolchain.values import SPLITS, Split
 
 
 def audit(recipe: Recipe, *, near: bool = True) -> Audit:

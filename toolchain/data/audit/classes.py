@@ -7,7 +7,7 @@ from statistics import median
 from typing import Final
 
 from toolchain.data.audit.findings import Finding, Kind
-from toolchain.dataset import SPLITS
+from toolchain.values import SPLITS
 
 # A class with a third of the median's images is seen a third as often; without weights in the
 # loss, accuracy on it falls behind.

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from toolchain.data.containers import Container, Entry, FolderContainer
-from toolchain.dataset import Split
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES, SUFFIXES
+from toolchain.values import Split
 
 SPLIT_NAMES: Final[dict[str, Split]] = {
     "train": "train",

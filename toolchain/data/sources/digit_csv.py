@@ -26,9 +26,9 @@ from toolchain.data.sources.base import (
     check_classes,
     in_order,
 )
-from toolchain.dataset import Split
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES
+from toolchain.values import Split
 
 MAX_SIDE: Final = 256
 MAX_ROWS: Final = 5_000_000

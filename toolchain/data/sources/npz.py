@@ -27,9 +27,9 @@ from toolchain.data.sources.base import (
     check_classes,
     in_order,
 )
-from toolchain.dataset import Split
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_PIXELS
+from toolchain.values import Split
 
 # As `images`/`labels`, as Keras' mnist.npz and as MedMNIST name them.
 PAIRS: Final[tuple[tuple[str, str, Split | None], ...]] = (

@@ -24,9 +24,9 @@ from toolchain.data.sources.base import (
     common_root,
     in_order,
 )
-from toolchain.dataset import Split
 from toolchain.errors import DataError
 from toolchain.images.decode import SUFFIXES
+from toolchain.values import Split
 
 _PATHS: Final = frozenset({"path", "file", "filename", "file_name", "filepath", "image", "name"})
 _LABELS: Final = frozenset({"label", "class", "class_name", "category", "target"})

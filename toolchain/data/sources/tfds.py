@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolchain.data.sources.base import SPLIT_NAMES, Item, Layout, check_classes
-from toolchain.dataset import Split
 from toolchain.errors import DataError, MachineError
+from toolchain.values import Split
 
 PREFIX: Final = "tfds:"
 _PACKAGE: Final = "tensorflow-datasets"
