@@ -105,14 +105,31 @@ def test_the_stored_input_of_symmetric_pixels_is_within_a_step_and_meets_no_tie(
     assert np.abs(exact - np.floor(exact) - 0.5).min() > 1e-6
 
 
-def test_kernel_scales_take_the_largest_of_each_output_channel() -> None:
-    kernel = np.random.default_rng(0).normal(size=(3, 3, 5, 7)).astype(np.float32)
-    expected = np.abs(kernel).max(axis=(0, 1, 2)) / 127
-    assert weight_scales(kernel, "conv") == pytest.approx(expected)
-    deep = kernel[..., :1]
-    assert weight_scales(deep, "depthwise") == pytest.approx(np.abs(deep).max(axis=(0, 1, 3)) / 127)
-    dense = kernel[0, 0]
-    assert weight_scales(dense, "dense") == pytest.approx(np.full(7, np.abs(dense).max() / 127))
+def test_a_depthwise_kernel_uses_all_its_bits() -> None:
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 5, 1)).astype(np.float32)
+    expected = np.abs(kernel).max(axis=(0, 1, 3)) / 127
+    assert weight_scales(kernel, "depthwise") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("op", "shape"), [("conv", (3, 3, 3, 7)), ("conv", (1, 1, 16, 7)), ("dense", (31, 7))]
+)
+def test_neighbouring_products_fit_16_bits_whatever_the_image(op: str, shape) -> None:
+    """VPMADDUBSW of x86 without VNNI: uint8 * int8 of two neighbours, added in int16."""
+    kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    kernel.reshape(-1, 7)[4:6, 2] = 5  # two large neighbours
+    scales = weight_scales(kernel, op)
+    stored = np.round(kernel.reshape(-1, 7) / scales).astype(np.int64)
+    stored = np.pad(stored, ((0, len(stored) % 2), (0, 0)))
+    for sign in (1, -1):
+        # The worst image: 255 under every kernel value of one sign, 0 under the others.
+        products = np.maximum(sign * stored, 0) * 255
+        assert products.reshape(-1, 2, 7).sum(axis=1).max() <= 32_767
+    assert np.abs(stored).max() <= 127
+    # More than the seven bits of halved weights are used, by a dense kernel in some channel.
+    used = np.abs(stored).max(axis=0)
+    assert used[2] >= 63 if op == "dense" else np.delete(used, 2).min() > 64
+    assert op != "dense" or len(np.unique(scales)) == 1
 
 
 def test_a_channel_of_zeros_has_a_scale() -> None:

@@ -61,10 +61,10 @@ class FixedRange(_Quantizer):
 class SymmetricKernel(_Quantizer):
     """Symmetric 8 bits in -127..127; the scale follows the kernel, gradients pass through.
 
-    One scale an output channel for convolutions. A depthwise kernel [h, w, c, 1] has its channels
-    on the third axis while the operation quantizes the last: it is reshaped to [h, w, 1, c] and
-    back, which the converter folds away. A dense kernel has one scale: the converter refuses the
-    transposition of a per-channel one.
+    Scales are those of `graph.weight_scales`: one an output channel for convolutions. A depthwise
+    kernel [h, w, c, 1] has its channels on the third axis while the operation quantizes the last:
+    it is reshaped to [h, w, 1, c] and back, which the converter folds away. A dense kernel has one
+    scale: the converter refuses the transposition of a per-channel one.
     """
 
     def __init__(self, kind: str) -> None:
@@ -79,8 +79,11 @@ class SymmetricKernel(_Quantizer):
         shape = inputs.shape
         if self.kind == "depthwise":
             inputs = tf.reshape(inputs, (shape[0], shape[1], 1, shape[2]))
-        axes = None if self.kind == "dense" else [0, 1, 2]
-        largest = tf.reduce_max(tf.abs(inputs), axis=axes)
+            largest = tf.reduce_max(tf.abs(inputs), axis=[0, 1, 2])
+        else:
+            largest = _largest_pairs(inputs)
+        if self.kind == "dense":
+            largest = tf.reduce_max(largest)
         largest = tf.stop_gradient(tf.maximum(largest, MIN_MAGNITUDE))
         fake_quant = (
             tf.quantization.fake_quant_with_min_max_vars
@@ -93,6 +96,15 @@ class SymmetricKernel(_Quantizer):
     def get_config(self) -> dict[str, str]:
         """For Keras' cloning."""
         return {"kind": self.kind}
+
+
+def _largest_pairs(kernel: Any) -> Any:
+    """The largest sum of two neighbours of one sign, [out]: `graph.weight_scales` tells why."""
+    rows = tf.reshape(kernel, (-1, kernel.shape[-1]))
+    rows = tf.pad(rows, ((0, rows.shape[0] % 2), (0, 0)))
+    pairs = tf.reshape(rows, (-1, 2, rows.shape[1]))
+    sums = [tf.reduce_sum(tf.nn.relu(sign * pairs), axis=1) for sign in (1.0, -1.0)]
+    return tf.reduce_max(tf.stack(sums), axis=(0, 1))
 
 
 class LayerQuantization(_QuantizeConfig):
