@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.contract import CONTRACT_FILE, Contract, TensorSpec
+from toolchain.contract import CONTRACT_FILE, SCHEMA, Contract, TensorSpec
 from toolchain.images.preprocess import Preprocessing, normalise
 
 SIZE = 8
@@ -94,7 +94,7 @@ def lay_beside(path: Path, sha256: str | None = None) -> None:
         "bytes": path.stat().st_size,
         "contract": contract(path.suffix[1:]).to_json(),
     }
-    text = json.dumps({"schema": 1, "files": {path.name: entry}})
+    text = json.dumps({"schema": SCHEMA, "files": {path.name: entry}})
     path.with_name(CONTRACT_FILE).write_text(text)
 
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from toolchain.errors import ModelError
+from toolchain.images.decode import Decoding
 from toolchain.images.preprocess import Preprocessing
 
-SCHEMA: Final = 1
+# 2: decode rules, layout, kind of the output, accuracy.
+SCHEMA: Final = 2
 CONTRACT_FILE: Final = "contract.json"
 LABELS_FILE: Final = "labels.txt"
 # Key of the contract in ONNX metadata_props and name of the TFLite metadata buffer.
 METADATA_KEY: Final = "toolchain.contract"
 MAX_CONTRACT_BYTES: Final = 4 * 1024 * 1024
 MAX_LABELS: Final = 100_000
+LAYOUTS: Final = ("NHWC", "NCHW")
+OUTPUT_KINDS: Final = ("probabilities", "logits")
 # Means, deviations and scales lie far inside; float32 arithmetic with them cannot overflow.
 MAX_REAL: Final = 1e9
 
@@ -46,6 +50,22 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How good the model was that a file was made from, as far as its export knew.
+
+    Attributes:
+      split: the photos it was asked about; "validation", because the test split stays unseen until
+        `verify`, which writes its figures beside the file and never into it.
+      images: how many.
+      top1: share that it got right, 0..1.
+    """
+
+    split: str
+    images: int
+    top1: float
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """All a client needs to run one exported file and read its answer.
 
@@ -54,8 +74,12 @@ class Contract:
       format: "tflite" or "onnx".
       precision: "fp32" or "int8-qat"; a promise that inspect proves or refutes.
       labels: class names in the order of the output's last axis.
-      preprocessing: from a photo to the float input; a uint8 input takes the resized RGB bytes.
-      input, output: the tensors; the output holds probabilities that sum to 1.
+      decode: from the bytes of an image file to RGB.
+      preprocessing: from RGB to the float input; a uint8 input takes the resized RGB bytes.
+      layout: order of the input's axes, "NHWC" or "NCHW".
+      input, output: the tensors.
+      output_kind: "probabilities" that sum to 1, or "logits", whose softmax they are.
+      accuracy: of the model that the file was made from; None when nobody measured it.
       lineage: sha256 of recipe, data and weights, and the toolchain's version.
     """
 
@@ -67,6 +91,10 @@ class Contract:
     input: TensorSpec
     output: TensorSpec
     lineage: dict[str, str]
+    decode: Decoding = field(default_factory=Decoding)
+    layout: str = "NHWC"
+    output_kind: str = "probabilities"
+    accuracy: Accuracy | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, the form that travels."""
@@ -104,8 +132,8 @@ def parse_contract(text: str | bytes, where: str) -> Contract:
         if len(text) > MAX_CONTRACT_BYTES:
             raise ValueError("too long")
         data = json.loads(text)
-        if data.pop("schema") != SCHEMA:
-            raise ValueError("unknown schema")
+        if (schema := data.pop("schema")) != SCHEMA:
+            raise ValueError(f"expected schema {SCHEMA}, received {schema!r:.20}")
         contract = Contract(
             name=_text(data["name"]),
             format=_one_of(data["format"], ("tflite", "onnx")),
@@ -115,6 +143,10 @@ def parse_contract(text: str | bytes, where: str) -> Contract:
             input=_tensor(data["input"]),
             output=_tensor(data["output"]),
             lineage={_text(k): _text(v) for k, v in data["lineage"].items()},
+            decode=_decoding(data["decode"]),
+            layout=_one_of(data["layout"], LAYOUTS),
+            output_kind=_one_of(data["output_kind"], OUTPUT_KINDS),
+            accuracy=_accuracy(data["accuracy"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
@@ -133,12 +165,27 @@ def _preprocessing(data: dict[str, Any]) -> Preprocessing:
         channels=_text(data["channels"]),
         resize=_text(data["resize"]),
         kernel=_text(data["kernel"]),
-        exif=data["exif"],
     )
     known = Preprocessing(found.size, found.mean, found.std)
     if found != known:
         raise ValueError(f"expected {known.to_json()}, received another preprocessing")
     return found
+
+
+def _decoding(data: dict[str, Any]) -> Decoding:
+    if data != dataclasses.asdict(Decoding()):
+        raise ValueError(f"expected {dataclasses.asdict(Decoding())}, received another decoding")
+    return Decoding()
+
+
+def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
+    if data is None:
+        return None
+    return Accuracy(
+        split=_text(data["split"]),
+        images=_whole(data["images"], 1, 1 << 62),
+        top1=_real(data["top1"], 0.0, 1.0),
+    )
 
 
 def _text(value: Any) -> str:
@@ -163,8 +210,8 @@ def _list(value: Any, most: int) -> list[Any]:
     return value
 
 
-def _real(value: Any) -> float:
-    if type(value) not in (int, float) or not -MAX_REAL <= value <= MAX_REAL:
+def _real(value: Any, low: float = -MAX_REAL, high: float = MAX_REAL) -> float:
+    if type(value) not in (int, float) or not low <= value <= high:
         raise ValueError(f"expected a number, received {value!r:.40}")
     return float(value)
 

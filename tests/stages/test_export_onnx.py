@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ import onnxruntime as ort
 import pytest
 from networks import photos, random_network, recipe_of, softmax
 
-from toolchain.export.onnx import to_onnx
+from toolchain.contract import Contract, TensorSpec, parse_contract
+from toolchain.export import onnx as writer
 from toolchain.images.preprocess import Preprocessing, normalise
 from toolchain.inspection.onnx import optimised_ops
+from toolchain.inspection.read import inspect_file
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold, to_keras
-from toolchain.quantization.graph import snap_biases
+from toolchain.quantization.graph import Graph, snap_biases
 from toolchain.quantization.qat import qat_model
+from toolchain.runtimes import open_runner
 from toolchain.training.batches import Examples
 from toolchain.training.stage import preparation
 
@@ -26,6 +30,8 @@ TOLERANCE = {
     # int8 against the QAT graph: the mean one, and the share of photos with the same class.
     "int8 probability": 0.02,
     "int8 agreement": 0.9,
+    # The same arithmetic in another order of axes, or with the softmax outside.
+    "variant": 1e-5,
 }
 CLASSES = 10
 IR_OF_OPSET = {13: 8, 15: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
@@ -41,6 +47,26 @@ NETWORKS = {
 }
 
 
+def contract_of(graph: Graph, **changes) -> Contract:
+    """The contract of a plain file: float32 [N, size, size, 3] in, probabilities out."""
+    size = graph.size
+    plain = Contract(
+        name="x",
+        format="onnx",
+        precision="fp32",
+        labels=tuple(map(str, range(CLASSES))),
+        preprocessing=Preprocessing.of("symmetric", size),
+        input=TensorSpec("image", (-1, size, size, 3), "float32"),
+        output=TensorSpec("probabilities", (-1, CLASSES), "float32"),
+        lineage={},
+    )
+    return replace(plain, **changes)
+
+
+def to_onnx(graph: Graph, ranges: dict | None, opset: int = 17, **changes) -> bytes:
+    return writer.to_onnx(graph, ranges, contract_of(graph, **changes), opset)
+
+
 class Case:
     """A random network, its graph, ranges from photos, and the photos."""
 
@@ -49,7 +75,7 @@ class Case:
         self.network = random_network(recipe, CLASSES)
         self.graph = fold(self.network)
         self.way = Preprocessing.of(recipe.input.pixels, size)
-        pixels = photos(48, size)
+        self.pixels = pixels = photos(48, size)
         examples = Examples(pixels, np.zeros(48, np.int64), np.arange(48))
         self.ranges = calibrate(self.graph, examples, preparation(recipe), self.way)
         self.graph = self.graph.with_arrays(snap_biases(self.graph, self.ranges))
@@ -74,7 +100,7 @@ def answers(data: bytes, images: np.ndarray, **how: bool) -> np.ndarray:
 
 
 def test_a_float_file_computes_what_keras_computes(case: Case) -> None:
-    data = to_onnx(fold(case.network), None, 17, {})
+    data = to_onnx(fold(case.network), None)
     logits = case.network(case.images, training=False).numpy()
     # Wide enough logits make probabilities 0 and 1, and the comparison blind.
     expected = softmax(logits)
@@ -86,7 +112,7 @@ def test_a_float_file_computes_what_keras_computes(case: Case) -> None:
 
 
 def test_an_integer_file_computes_what_the_simulation_computes(case: Case) -> None:
-    data = to_onnx(case.graph, case.ranges, 17, {})
+    data = to_onnx(case.graph, case.ranges)
     expected = softmax(qat_model(case.graph, case.ranges)(case.images, training=False).numpy())
     for optimised in (True, False):
         found = answers(data, case.images, optimised=optimised)
@@ -97,7 +123,7 @@ def test_an_integer_file_computes_what_the_simulation_computes(case: Case) -> No
 
 def test_onnxruntime_runs_every_layer_in_integers(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "x.int8-qat.onnx"
-    path.write_bytes(to_onnx(case.graph, case.ranges, 17, {}))
+    path.write_bytes(to_onnx(case.graph, case.ranges))
     ops = optimised_ops(path)
     kinds = [node.op for node in case.graph.nodes]
     assert ops["QLinearConv"] == kinds.count("conv") + kinds.count("depthwise")
@@ -123,43 +149,76 @@ def small(small_vgg_network) -> Case:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_every_operator_set_gives_the_same_numbers(small: Case, opset: int, precision: str) -> None:
     ranges = small.ranges if precision == "int8" else None
-    data = to_onnx(small.graph, ranges, opset, {})
+    data = to_onnx(small.graph, ranges, opset)
     model = onnx.load_from_string(data)
     onnx.checker.check_model(model, full_check=True)
     assert [(one.domain, one.version) for one in model.opset_import] == [("", opset)]
     assert model.ir_version == IR_OF_OPSET.get(opset, model.ir_version)
-    expected = answers(to_onnx(small.graph, ranges, 17, {}), small.images)
+    expected = answers(to_onnx(small.graph, ranges), small.images)
     assert np.abs(answers(data, small.images) - expected).max() < TOLERANCE["fp32"]
 
 
 def test_the_file_says_what_goes_in_and_comes_out(small: Case) -> None:
     for ranges in (None, small.ranges):
-        model = onnx.load_from_string(
-            to_onnx(small.graph, ranges, 17, {"toolchain.contract": "{}"})
-        )
+        model = onnx.load_from_string(to_onnx(small.graph, ranges))
         (given,), (returned,) = model.graph.input, model.graph.output
         assert (given.name, returned.name) == ("image", "probabilities")
         axes = [a.dim_param or a.dim_value for a in given.type.tensor_type.shape.dim]
         assert axes == ["N", 32, 32, 3]
         axes = [a.dim_param or a.dim_value for a in returned.type.tensor_type.shape.dim]
         assert axes == ["N", CLASSES]
-        assert {p.key: p.value for p in model.metadata_props} == {"toolchain.contract": "{}"}
+        (carried,) = model.metadata_props
+        assert carried.key == "toolchain.contract"
+        assert parse_contract(carried.value, "x") == contract_of(small.graph)
         assert not any(t.external_data for t in model.graph.initializer)
 
 
 def test_the_same_network_is_the_same_file(small: Case) -> None:
-    once = to_onnx(small.graph, small.ranges, 17, {})
-    assert to_onnx(small.graph, small.ranges, 17, {}) == once
+    once = to_onnx(small.graph, small.ranges)
+    assert to_onnx(small.graph, small.ranges) == once
 
 
 def test_probabilities_sum_to_one(small: Case) -> None:
     for ranges in (None, small.ranges):
-        found = answers(to_onnx(small.graph, ranges, 17, {}), small.images)
+        found = answers(to_onnx(small.graph, ranges), small.images)
         assert found.sum(axis=1) == pytest.approx(np.ones(len(found)), abs=1e-5)
 
 
 def test_the_folded_graph_is_what_was_written(small: Case) -> None:
     """The float file of snapped biases equals the Keras model of the same graph."""
     expected = softmax(to_keras(small.graph)(small.images).numpy())
-    found = answers(to_onnx(small.graph, None, 17, {}), small.images)
+    found = answers(to_onnx(small.graph, None), small.images)
     assert np.abs(found - expected).max() < TOLERANCE["fp32"]
+
+
+VARIANTS = {
+    "nchw": {"layout": "NCHW", "input": TensorSpec("image", (-1, 3, 32, 32), "float32")},
+    "static": {
+        "input": TensorSpec("image", (1, 32, 32, 3), "float32"),
+        "output": TensorSpec("probabilities", (1, CLASSES), "float32"),
+    },
+    "uint8": {"input": TensorSpec("image", (-1, 32, 32, 3), "uint8")},
+    "uint8 nchw": {"layout": "NCHW", "input": TensorSpec("image", (-1, 3, 32, 32), "uint8")},
+    "logits": {
+        "output": TensorSpec("logits", (-1, CLASSES), "float32"),
+        "output_kind": "logits",
+    },
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("precision", ["fp32", "int8-qat"])
+def test_every_variant_answers_as_the_plain_file_through_its_contract(
+    small: Case, precision: str, variant: str, tmp_path: Path
+) -> None:
+    """Opened from its contract alone: dtype, layout, batch and kind of output."""
+    ranges = small.ranges if precision == "int8-qat" else None
+    plain, other = tmp_path / "x.onnx", tmp_path / "y.onnx"
+    way = {"preprocessing": small.way, "precision": precision}
+    plain.write_bytes(to_onnx(small.graph, ranges, **way))
+    other.write_bytes(to_onnx(small.graph, ranges, **way, **VARIANTS[variant]))
+    expected = open_runner(plain).run(small.pixels[:6])
+    runner = open_runner(other)
+    assert runner.contract == contract_of(small.graph, **way, **VARIANTS[variant])
+    assert np.abs(runner.run(small.pixels[:6]) - expected).max() < TOLERANCE["variant"]
+    assert inspect_file(other).true_scheme == ("fp32" if ranges is None else "int8")

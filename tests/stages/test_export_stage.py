@@ -88,7 +88,7 @@ def test_integer_files_are_much_smaller(digits_run) -> None:
 
 def test_contract_json_is_json_with_a_schema(digits_run) -> None:
     data = json.loads((digits_run.run.stage("export") / "contract.json").read_text())
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert set(data["files"]) == set(NAMES)
 
 
@@ -104,7 +104,9 @@ def onnx_only(recipe, *precisions: str):
 
 def test_only_what_the_recipe_asks_for_is_written(small_vgg_run, quantized, tmp_path) -> None:
     run = small_vgg_run
-    entries = export_models(run.trained, None, onnx_only(run.recipe, "fp32"), {}, tmp_path)
+    entries = export_models(
+        run.trained, None, run.dataset, onnx_only(run.recipe, "fp32"), {}, tmp_path
+    )
     assert set(entries) == {"tiny.fp32.onnx"}
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"tiny.fp32.onnx", "labels.txt", "contract.json"}
@@ -115,7 +117,7 @@ def test_the_same_run_exports_the_same_bytes(small_vgg_run, quantized, tmp_path)
     recipe = onnx_only(run.recipe, "fp32", "int8-qat")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        entries = export_models(run.trained, quantized, recipe, {}, tmp_path / name)
+        entries = export_models(run.trained, quantized, run.dataset, recipe, {}, tmp_path / name)
         hashes.append({file: entry.sha256 for file, entry in entries.items()})
     assert hashes[0] == hashes[1]
     assert len(set(hashes[0].values())) == 2
@@ -127,6 +129,8 @@ def test_a_file_whose_name_lies_is_refused(small_vgg_run, quantized, tmp_path, m
     monkeypatch.setattr(stage, "_graph", lambda *arguments: (real(*arguments)[0], None))
     run = small_vgg_run
     with pytest.raises(GateError, match="promises int8-qat") as caught:
-        export_models(run.trained, quantized, onnx_only(run.recipe, "int8-qat"), {}, tmp_path)
+        export_models(
+            run.trained, quantized, run.dataset, onnx_only(run.recipe, "int8-qat"), {}, tmp_path
+        )
     assert caught.value.exit_code == ExitCode.GATE
     assert not (tmp_path / "contract.json").exists()

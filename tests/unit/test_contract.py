@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchain.contract import MAX_CONTRACT_BYTES, Contract, TensorSpec, parse_contract
+from toolchain.contract import MAX_CONTRACT_BYTES, Accuracy, Contract, TensorSpec, parse_contract
 from toolchain.errors import ExitCode, ModelError
 from toolchain.images.preprocess import Preprocessing
 
@@ -23,6 +23,7 @@ CONTRACT = Contract(
     input=TensorSpec("photos", (-1, 160, 160, 3), "uint8", 1 / 127.5, 128),
     output=TensorSpec("probabilities", (-1, 3), "float32"),
     lineage={"recipe": "ab" * 32, "toolchain": "0.1.0"},
+    accuracy=Accuracy("validation", 300, 0.97),
 )
 
 
@@ -77,7 +78,8 @@ def test_a_missing_key_is_refused(path):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("schema", 2),
+        ("schema", 1),
+        ("schema", "2"),
         ("schema", None),
         ("name", 3),
         ("name", "a\x1b[2J"),
@@ -103,8 +105,19 @@ def test_a_missing_key_is_refused(path):
         ("preprocessing.channels", "BGR"),
         ("preprocessing.resize", "crop"),
         ("preprocessing.kernel", "nearest"),
-        ("preprocessing.exif", "no"),
-        ("preprocessing.exif", False),
+        ("decode", None),
+        ("decode", {}),
+        ("decode.exif", "ignore"),
+        ("decode.alpha", 3),
+        ("layout", "CHW"),
+        ("layout", ["NHWC"]),
+        ("output_kind", "scores"),
+        ("accuracy", 0.9),
+        ("accuracy", {"split": "validation", "images": 3}),
+        ("accuracy.top1", 1.1),
+        ("accuracy.top1", math.nan),
+        ("accuracy.images", 0),
+        ("accuracy.split", "a\nb"),
         ("input.shape", "123"),
         ("input.shape", [-2, 3]),
         ("input.shape", [2**40]),
@@ -178,7 +191,7 @@ PATHS = [
     *CONTRACT.to_json(),
     *(
         f"{outer}.{inner}"
-        for outer in ("preprocessing", "input", "output", "lineage")
+        for outer in ("preprocessing", "input", "output", "lineage", "decode", "accuracy")
         for inner in CONTRACT.to_json()[outer]
     ),
 ]

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from toolchain import __version__
 from toolchain.cli import stages
+from toolchain.contract import SCHEMA
 from toolchain.data.source import fingerprint
 from toolchain.errors import InputError
 from toolchain.recipe import Recipe
@@ -55,7 +56,15 @@ STAGES: Final = {
             weights_fingerprint,
         ),
         Stage("quantize", ("quantize",), ("data", "train"), stages.quantize, stages.show_quantize),
-        Stage("export", ("export",), ("train", "quantize"), stages.export, stages.show_export),
+        Stage(
+            "export",
+            ("export",),
+            ("data", "train", "quantize"),
+            stages.export,
+            stages.show_export,
+            # Files of an older contract are not read: they are made again.
+            lambda _: f"contract schema {SCHEMA}",
+        ),
         Stage("verify", ("verify",), ("data", "export"), stages.verify, stages.show_verify),
         Stage(
             "benchmark",

@@ -138,7 +138,14 @@ def export(recipe: Recipe, run: Run, out: Path) -> None:
 
         manifest = run.manifest("data")
         lineage = {"data_sha256": manifest.digest() if manifest else ""}
-        export_models(load_trained(run), load_quantized(recipe, run), recipe, lineage, out)
+        export_models(
+            load_trained(run),
+            load_quantized(recipe, run),
+            Dataset.load(run.stage("data")),
+            recipe,
+            lineage,
+            out,
+        )
     write_text(out / RECIPE_FILE, recipe_toml(recipe))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from toolchain import __version__
+from toolchain.contract import METADATA_KEY, Contract, TensorSpec
 from toolchain.quantization.graph import (
     IMAGE,
     SAME_RANGE,
@@ -25,34 +26,32 @@ from toolchain.quantization.graph import (
     weight_scales,
 )
 
-OUTPUT: Final = "probabilities"
 # The oldest IR version that carries an operator set, so that older runtimes still load the file
 # (ONNX docs/Versioning.md).
 _IR_OF_OPSET: Final = ((17, 8), (18, 8), (20, 9), (21, 10))
+_TYPES: Final = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
 
 
 def to_onnx(
-    graph: Graph, ranges: dict[str, Affine] | None, opset: int, metadata: dict[str, str]
+    graph: Graph, ranges: dict[str, Affine] | None, contract: Contract, opset: int
 ) -> bytes:
-    """The graph as an ONNX file.
-
-    Input "image": float32 [N, size, size, 3], normalised. Output "probabilities": float32
-    [N, classes].
+    """The graph as an ONNX file that does what its contract says, and carries it.
 
     Args:
       graph: folded network.
       ranges: one a name of `range_points`; None writes a float file.
+      contract: names, shapes and dtypes of input and output, the input's layout, and whether
+        logits or probabilities come out. A batch of -1 becomes the dynamic axis "N". A uint8 input
+        takes raw RGB bytes: they are normalised in the graph, with the arithmetic of `normalise`.
       opset: version of the standard operator set.
-      metadata: goes into metadata_props.
     """
-    writer = _Writer(graph, ranges)
+    writer = _Writer(graph, ranges, contract)
     writer.write()
-    size, classes = graph.size, writer.classes
     drawn = helper.make_graph(
         writer.nodes,
         "classifier",
-        [helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, ["N", size, size, 3])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", classes])],
+        [_declared(contract.input)],
+        [_declared(contract.output)],
         writer.initializers,
     )
     ir_version = next(ir for last, ir in _IR_OF_OPSET if opset <= last)
@@ -63,9 +62,14 @@ def to_onnx(
         producer_name="toolchain",
         producer_version=__version__,
     )
-    helper.set_model_props(model, metadata)
+    helper.set_model_props(model, {METADATA_KEY: contract.dumps()})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def _declared(spec: TensorSpec) -> Any:
+    shape = ["N" if axis == -1 else axis for axis in spec.shape]
+    return helper.make_tensor_value_info(spec.name, _TYPES[spec.dtype], shape)
 
 
 class _Writer:
@@ -75,8 +79,9 @@ class _Writer:
     in an integer file. `shapes` holds [height, width, channels], or [features] after pooling.
     """
 
-    def __init__(self, graph: Graph, ranges: dict[str, Affine] | None) -> None:
+    def __init__(self, graph: Graph, ranges: dict[str, Affine] | None, contract: Contract) -> None:
         self.graph = graph
+        self.contract = contract
         self.ranges = dict(ranges or {})
         self.is_int8 = ranges is not None
         self.nodes: list[Any] = []
@@ -84,17 +89,31 @@ class _Writer:
         self.real: dict[str, str] = {}
         self.stored: dict[str, str] = {}
         self.shapes: dict[str, tuple[int, ...]] = {IMAGE: (graph.size, graph.size, 3)}
-        self.classes = 0
 
     def write(self) -> None:
-        first = f"{IMAGE}_nchw"
-        self._add("Transpose", [IMAGE], first, perm=[0, 3, 1, 2])
-        self._publish(IMAGE, first)
+        self._publish(IMAGE, self._input())
         for node in self.graph.nodes:
             self._write_node(node)
-        last = self.graph.nodes[-1].name
-        self.classes = self.shapes[last][-1]
-        self._add("Softmax", [self.real[last]], OUTPUT, axis=-1)
+        last = "Softmax" if self.contract.output_kind == "probabilities" else "Identity"
+        axis = {"axis": -1} if last == "Softmax" else {}
+        logits = self.real[self.graph.nodes[-1].name]
+        self._add(last, [logits], self.contract.output.name, **axis)
+
+    def _input(self) -> str:
+        """The name of the float image in NCHW, after what the contract leaves to the graph."""
+        tensor = self.contract.input.name
+        if self.contract.layout == "NHWC":
+            self._add("Transpose", [tensor], f"{IMAGE}_nchw", perm=[0, 3, 1, 2])
+            tensor = f"{IMAGE}_nchw"
+        if self.contract.input.dtype == "float32":
+            return tensor
+        way = self.contract.preprocessing
+        mean = self._constant(f"{IMAGE}_mean", np.array(way.mean, np.float32))
+        std = self._constant(f"{IMAGE}_std", np.array(way.std, np.float32))
+        self._add("Cast", [tensor], f"{IMAGE}_float", to=TensorProto.FLOAT)
+        self._add("Sub", [f"{IMAGE}_float", mean], f"{IMAGE}_centred")
+        self._add("Div", [f"{IMAGE}_centred", std], f"{IMAGE}_normalised")
+        return f"{IMAGE}_normalised"
 
     def _write_node(self, node: Node) -> None:
         if node.op in WITH_WEIGHTS:
@@ -145,11 +164,14 @@ class _Writer:
         weights = self._arranged(node, kernel)
         inputs = [self.real[node.inputs[0]], *self._weights(node, weights, bias, scales)]
         self.shapes[node.name] = self._linear_shape(node, kernel)
+        # The last layer is called "logits", and so is an output that holds them.
+        is_taken = node.name == self.contract.output.name
+        result = f"{node.name}_raw" if is_taken else node.name
         if node.op == "dense":
-            self._add("Gemm", inputs, node.name, transB=1)
+            self._add("Gemm", inputs, result, transB=1)
         else:
-            self._add("Conv", inputs, node.name, **self._window(node, kernel))
-        self._publish(node.name, node.name)
+            self._add("Conv", inputs, result, **self._window(node, kernel))
+        self._publish(node.name, result)
 
     def _arranged(self, node: Node, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
         """TensorFlow's kernel in ONNX's order, output channels first."""

@@ -10,7 +10,7 @@ from toolchain import __version__
 from toolchain.contract import (
     CONTRACT_FILE,
     LABELS_FILE,
-    METADATA_KEY,
+    Accuracy,
     Contract,
     ContractEntry,
     TensorSpec,
@@ -26,20 +26,24 @@ from toolchain.run import sha256_file, write_bytes, write_text
 from toolchain.terminal import working
 from toolchain.training.device import configure
 from toolchain.training.stage import WEIGHTS_FILE
-from toolchain.values import QuantizedModel, TrainedModel
+from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
 
 def export_models(
     trained: TrainedModel,
     quantized: QuantizedModel | None,
+    dataset: Dataset,
     recipe: Recipe,
     lineage: dict[str, str],
     out: Path,
 ) -> dict[str, ContractEntry]:
     """Write `<recipe>.<precision>.<format>`, labels.txt and contract.json into `out`.
 
+    With export.onnx_static an ONNX file has a twin for batches of one, `…<precision>.b1.onnx`.
+
     Args:
       trained, quantized: what is exported; quantized may be None when no int8 file is asked for.
+      dataset: what they were trained on.
       recipe: says which files.
       lineage: hashes of what lies upstream, for the contract.
       out: folder to write into.
@@ -53,11 +57,11 @@ def export_models(
     entries = {}
     for precision in recipe.export.precisions:
         graph, ranges = _graph(trained, quantized, recipe, precision)
-        for file_format in recipe.export.formats:
-            name = f"{recipe.name}.{precision}.{file_format}"
-            contract = _contract(trained, quantized, recipe, lineage, precision, file_format)
+        model = trained if precision == "fp32" or quantized is None else quantized
+        base = _contract(model, dataset, recipe, lineage, precision)
+        for name, asked in _variants(base, recipe).items():
             with working(f"writing {name}"):
-                contract, data = _write(graph, ranges, recipe, contract)
+                contract, data = _write(graph, ranges, recipe, asked)
                 write_bytes(out / name, data)
             check_promise(inspect_file(out / name), precision)
             sha256 = hashlib.sha256(data).hexdigest()
@@ -76,46 +80,67 @@ def _graph(
 
 
 def _contract(
-    trained: TrainedModel,
-    quantized: QuantizedModel | None,
+    model: TrainedModel | QuantizedModel,
+    dataset: Dataset,
     recipe: Recipe,
     lineage: dict[str, str],
     precision: str,
-    file_format: str,
 ) -> Contract:
-    model = trained if precision == "fp32" or quantized is None else quantized
-    size, classes = int(recipe.input.size or 0), len(trained.classes)
+    """What the files of a model have in common, with the tensors of a plain ONNX file."""
+    size, kind = int(recipe.input.size or 0), recipe.export.output
+    best = model.history[model.best]
+    images = len(dataset.indices("validation"))
     return Contract(
         name=recipe.name,
-        format=file_format,
+        format="onnx",
         precision=precision,
-        labels=trained.classes,
+        labels=model.classes,
         preprocessing=Preprocessing.of(recipe.input.pixels, size),
-        # What ONNX has; the TFLite file is asked for its own.
         input=TensorSpec(IMAGE, (-1, size, size, 3), "float32"),
-        output=TensorSpec("probabilities", (-1, classes), "float32"),
+        output=TensorSpec(kind, (-1, len(model.classes)), "float32"),
         lineage={
             **lineage,
             "toolchain": __version__,
             "recipe_sha256": recipe.sha256(),
             "weights_sha256": sha256_file(model.folder / WEIGHTS_FILE),
         },
+        output_kind=kind,
+        accuracy=Accuracy("validation", images, best.validation_accuracy) if images else None,
     )
+
+
+def _variants(base: Contract, recipe: Recipe) -> dict[str, Contract]:
+    """File name -> contract of every file that the recipe asks for in one precision."""
+    stem, settings, found = f"{recipe.name}.{base.precision}", recipe.export, {}
+    if "tflite" in settings.formats:
+        found[f"{stem}.tflite"] = dataclasses.replace(base, format="tflite")
+    if "onnx" not in settings.formats:
+        return found
+    size, layout = base.preprocessing.size, settings.onnx_layout.upper()
+    axes = (size, size, 3) if layout == "NHWC" else (3, size, size)
+    batches = {".onnx": -1} | ({".b1.onnx": 1} if settings.onnx_static else {})
+    for suffix, batch in batches.items():
+        found[stem + suffix] = dataclasses.replace(
+            base,
+            layout=layout,
+            input=TensorSpec(IMAGE, (batch, *axes), settings.onnx_input),
+            output=dataclasses.replace(base.output, shape=(batch, len(base.labels))),
+        )
+    return found
 
 
 def _write(
     graph: Graph, ranges: dict[str, Affine] | None, recipe: Recipe, contract: Contract
 ) -> tuple[Contract, bytes]:
-    """The file with its contract inside, and the contract with the file's own tensors."""
+    """The file with its contract inside, and that contract; a TFLite file says its tensors."""
     if contract.format == "onnx":
         from toolchain.export.onnx import to_onnx
 
-        metadata = {METADATA_KEY: contract.dumps()}
-        return contract, to_onnx(graph, ranges, recipe.export.opset, metadata)
+        return contract, to_onnx(graph, ranges, contract, recipe.export.opset)
     from toolchain.export.flatbuffer import tensor_specs
     from toolchain.export.tflite import carry, convert
 
-    data = convert(graph, ranges, recipe.export.int8_io)
+    data = convert(graph, ranges, recipe.export.int8_io, contract.output_kind)
     given, returned = tensor_specs(data)
     contract = dataclasses.replace(contract, input=given, output=returned)
     return contract, carry(data, contract)

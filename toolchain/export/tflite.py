@@ -14,22 +14,23 @@ from toolchain.quantization.fold import to_keras
 from toolchain.quantization.graph import IMAGE, Affine, Graph
 from toolchain.quantization.qat import qat_model
 
-OUTPUT = "probabilities"
 
-
-def convert(graph: Graph, ranges: dict[str, Affine] | None, io: str) -> bytes:
+def convert(
+    graph: Graph, ranges: dict[str, Affine] | None, io: str, output: str = "probabilities"
+) -> bytes:
     """The graph as a TFLite file with one signature, batch 1 (a runtime may resize it).
 
     Input "image": [1, size, size, 3], float32 normalised, or uint8 raw RGB. Output
-    "probabilities": [1, classes], float32 or uint8.
+    "probabilities" or "logits": [1, classes], float32 or uint8.
 
     Args:
       graph: folded network.
       ranges: one a name of `range_points`; None writes a float file.
       io: "float32" or "uint8" for an integer file; a float file is always float32.
+      output: "probabilities" or "logits".
     """
     model = to_keras(graph) if ranges is None else qat_model(graph, ranges)
-    converter = _converter(model, graph.size)
+    converter = _converter(model, graph.size, output)
     if ranges is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if io == "uint8":
@@ -44,9 +45,11 @@ def carry(data: bytes, contract: Contract) -> bytes:
     return append_labels(embed(data, {METADATA_KEY: own, BUFFER: tasks}), contract)
 
 
-def _converter(model: tf_keras.Model, size: int) -> Any:
+def _converter(model: tf_keras.Model, size: int, output: str) -> Any:
     def classify(image: Any) -> dict[str, Any]:
-        return {OUTPUT: tf.nn.softmax(model(image, training=False))}
+        logits = model(image, training=False)
+        # A signature's output must be a tensor of its own, hence the identity.
+        return {output: tf.nn.softmax(logits) if output == "probabilities" else tf.identity(logits)}
 
     # Batch 1, because web runtimes refuse a dynamic batch; others resize the input.
     spec = tf.TensorSpec([1, size, size, 3], tf.float32, name=IMAGE)

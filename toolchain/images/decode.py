@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,27 @@ DAMAGE: Final = (
 # Set once: `catch_warnings` changes the whole process and images are decoded in several threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _REMEDY: Final = f"give one of {', '.join(FORMATS)} that an image viewer opens"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """What `open_rgb` makes of any image file, written down for clients that decode themselves.
+
+    Attributes:
+      exif: what is done with the orientation tag of EXIF.
+      alpha: where transparent pixels go.
+      grey: how one channel becomes three.
+      deep: what is kept of 16-bit grey.
+      animation: which frame is taken.
+      profile: what is done with an ICC colour profile.
+    """
+
+    exif: str = "apply"
+    alpha: str = "on-white"
+    grey: str = "repeat"
+    deep: str = "high-byte"
+    animation: str = "first-frame"
+    profile: str = "ignore"
 
 
 def open_rgb(data: bytes, name: str, draft: tuple[int, int] | None = None) -> Image.Image:

@@ -36,7 +36,6 @@ class Preprocessing:
       channels: colour order of the last axis; always "RGB".
       resize: "stretch" both sides to `size`, the aspect ratio is not kept.
       kernel: "bilinear" with antialias, as Pillow's BILINEAR.
-      exif: the EXIF orientation is applied first.
     """
 
     size: int
@@ -45,7 +44,6 @@ class Preprocessing:
     channels: str = "RGB"
     resize: str = "stretch"
     kernel: str = "bilinear-antialias"
-    exif: bool = True
 
     @staticmethod
     def of(pixels: str, size: int) -> Preprocessing:
@@ -62,7 +60,6 @@ class Preprocessing:
             "channels": self.channels,
             "resize": self.resize,
             "kernel": self.kernel,
-            "exif": self.exif,
         }
 
 

@@ -19,7 +19,8 @@ PROMISES: Final = {
     "int8-qat": "int8",
 }
 INTEGERS: Final = frozenset({"int8", "uint8", "int4", "uint4", "int16"})
-_NAME: Final = re.compile(rf"\.({'|'.join(PROMISES)})\.(?:tflite|onnx)$")
+# "b1" is the twin of an ONNX file for batches of one.
+_NAME: Final = re.compile(rf"\.({'|'.join(PROMISES)})(?:\.b1)?\.(?:tflite|onnx)$")
 _MEANS: Final = {
     "fp32": "float32 weights and arithmetic",
     "fp16": "float16 weights",

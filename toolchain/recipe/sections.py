@@ -192,7 +192,19 @@ class ExportSection:
         "input and output of the int8 TFLite file: float32, or uint8 that takes raw RGB bytes",
         choices=("float32", "uint8"),
     )
+    output: str = setting(
+        "probabilities",
+        "what comes out, in both formats",
+        choices=("probabilities", "logits"),
+    )
     opset: int = setting(17, "ONNX operator set", low=13, high=21)
+    onnx_layout: str = setting("nhwc", "order of the ONNX input's axes", choices=("nhwc", "nchw"))
+    onnx_input: str = setting(
+        "float32",
+        "ONNX input: float32, or uint8 that takes raw RGB bytes and normalises in the graph",
+        choices=("float32", "uint8"),
+    )
+    onnx_static: bool = setting(False, "beside each ONNX file one for batches of one, .b1.onnx")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ def to_input(pixels: NDArray[np.uint8], contract: Contract) -> NDArray[Any]:
 
     Args:
       pixels: uint8 [n, size, size, 3], RGB, of the contract's size.
-      contract: says float32, then the pixels are normalised, or uint8, then they pass as they are.
+      contract: says float32, then the pixels are normalised, or uint8, then they pass as they are;
+        and in which order the axes are, [n, size, size, 3] or [n, 3, size, size].
 
     Raises:
       InputError: the pixels have another dtype or shape.
@@ -60,13 +61,17 @@ def to_input(pixels: NDArray[np.uint8], contract: Contract) -> NDArray[Any]:
             f"expected pixels uint8 [n, {size}, {size}, 3], "
             f"received {pixels.dtype} {list(pixels.shape)}"
         )
-    if contract.input.dtype == "uint8":
-        return np.ascontiguousarray(pixels)
-    return normalise(pixels, contract.preprocessing)
+    is_raw = contract.input.dtype == "uint8"
+    values = pixels if is_raw else normalise(pixels, contract.preprocessing)
+    if contract.layout == "NCHW":
+        values = values.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(values)
 
 
 def to_probabilities(raw: NDArray[Any], contract: Contract, where: str) -> NDArray[np.float32]:
-    """The output of a file as float32 [n, classes]: real = scale * (stored - zero_point).
+    """The output of a file as float32 [n, classes].
+
+    Stored integers are real = scale * (stored - zero_point); of logits the softmax is taken.
 
     Raises:
       ModelError: it is not [n, classes], or holds numbers that are not finite.
@@ -87,7 +92,14 @@ def to_probabilities(raw: NDArray[Any], contract: Contract, where: str) -> NDArr
             where,
             "the file is damaged, or its training diverged; export the model again",
         )
-    return values
+    return softmax(values) if contract.output_kind == "logits" else values
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of logits, float32 [n, classes]; finite for any finite logits."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def check_contract(contract: Contract, where: str) -> None:
@@ -98,11 +110,13 @@ def check_contract(contract: Contract, where: str) -> None:
     """
     size, classes = contract.preprocessing.size, len(contract.labels)
     source, result = contract.input, contract.output
-    sound = source.shape[1:] == (size, size, 3) and result.shape[1:] == (classes,)
+    expected = (size, size, 3) if contract.layout == "NHWC" else (3, size, size)
+    sound = source.shape[1:] == expected and result.shape[1:] == (classes,)
     known = {source.dtype, result.dtype} <= {"float32", "uint8"}
+    axes = ", ".join(map(str, expected))
     if not sound or not known or contract.preprocessing.std == 0:
         raise ModelError(
-            f"expected an input [n, {size}, {size}, 3] and an output [n, {classes}] of float32 or "
+            f"expected an input [n, {axes}] and an output [n, {classes}] of float32 or "
             f"uint8, the contract has {describe(source)} and {describe(result)}",
             where,
             "export the model again",
