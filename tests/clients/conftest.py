@@ -24,6 +24,7 @@ from tiny_onnx import write_float_onnx, write_int8_onnx
 from tiny_tflite import build_tflite, uint8_contract, write_float_tflite, write_tflite
 
 from toolchain.contract import ContractEntry, write_contract_file
+from toolchain.errors import ExitCode
 from toolchain.recipe import parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, sha256_file
@@ -158,6 +159,8 @@ def unpacked(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def make(kind: str) -> Unpacked:
         if kind not in made:
             done = toolchain("bundle", tiny_run.folder, "--for", kind, "--json")
+            if done.returncode == ExitCode.MACHINE:
+                pytest.skip(done.stderr.splitlines()[0])
             assert done.returncode == 0, done.stderr
             answer = json.loads(done.stdout)
             folder = tmp_path_factory.mktemp(kind)
@@ -178,7 +181,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of pictures in every format and mode that has a rule of its own."""
     folder = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(3)
-    for at in range(24):
+    for at in range(45):
         _tinted(random, at % 3).save(folder / f"photo-{at:02}.jpg", quality=92)
     turned = Image.Exif()
     turned[EXIF_ORIENTATION] = 6

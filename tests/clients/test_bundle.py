@@ -59,6 +59,18 @@ def test_a_file_that_missed_a_gate_is_not_taken(offer: Offer) -> None:
     assert chosen("android", worse) == ["tiny.fp32.tflite"]
 
 
+def test_of_twins_the_one_for_any_batch_is_taken(offer: Offer) -> None:
+    whole = next(m for m in offer.exported if m.path.name == "tiny.int8-qat.onnx")
+    spec = dataclasses.replace(whole.contract.input, shape=(1, *whole.contract.input.shape[1:]))
+    single = dataclasses.replace(
+        whole,
+        path=whole.path.with_name("tiny.int8-qat.b1.onnx"),
+        contract=dataclasses.replace(whole.contract, input=spec),
+    )
+    twins = dataclasses.replace(offer, exported=(single, *offer.exported))
+    assert chosen("server", twins)[0] == "tiny.int8-qat.onnx"
+
+
 def test_a_precision_that_is_asked_for_is_taken_or_refused(offer: Offer) -> None:
     assert chosen("server", offer, "fp32") == ["tiny.fp32.onnx", "tiny.fp32.tflite"]
     with pytest.raises(InputError, match=r"fp16 \.tflite file for ios, found tiny\.fp32"):

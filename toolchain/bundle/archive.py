@@ -15,7 +15,7 @@ _SCRIPTS: Final = frozenset({".py", ".sh"})
 def write_zip(folder: Path, archive: Path) -> None:
     """Pack `folder`, under its own name, into the new file `archive`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    with zipfile.ZipFile(archive, "x", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
+    with zipfile.ZipFile(archive, "x", zipfile.ZIP_DEFLATED, compresslevel=6) as target:
         for path in files:
             name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
             entry = zipfile.ZipInfo(name, _TIME)

@@ -113,7 +113,9 @@ def _best(wish: Wish, offer: Offer, precision: str) -> Choice | None:
 
 
 def _find(models: Sequence[ExportedModel], precision: str) -> ExportedModel | None:
-    return next((model for model in models if model.contract.precision == precision), None)
+    """The one that takes batches of any size, where there is also one for batches of one."""
+    found = [model for model in models if model.contract.precision == precision]
+    return min(found, key=lambda model: model.contract.input.shape[0], default=None)
 
 
 def _holds(model: ExportedModel, wish: Wish, offer: Offer) -> bool:

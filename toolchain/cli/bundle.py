@@ -21,6 +21,7 @@ class For(StrEnum):
 
     ANDROID = "android"
     IOS = "ios"
+    WEB = "web"
     SERVER = "server"
 
 
@@ -43,7 +44,7 @@ def bundle(
 ) -> None:
     """Pack exported files with labels, contract, model card and the code to paste.
 
-    Example: toolchain bundle runs/digits --for server
+    Example: toolchain bundle runs/digits --for web
     """
     from toolchain.bundle import make_bundle
     from toolchain.cli.options import find_recipe, open_run

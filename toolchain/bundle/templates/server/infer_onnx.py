@@ -45,9 +45,9 @@ class Classifier:
         how = self.contract["preprocessing"]
         if self.contract["input"]["dtype"] == "float32":  # uint8 takes the RGB bytes as they are
             pixels = (pixels.astype(np.float32) - how["mean"]) / how["std"]
-        pixels = pixels.transpose(0, 3, 1, 2) if self.contract.get("layout") == "NCHW" else pixels
+        pixels = pixels.transpose(0, 3, 1, 2) if self.contract["layout"] == "NCHW" else pixels
         rows = self.session.run(None, {self.contract["input"]["name"]: pixels})[0]
-        if self.contract.get("output_kind") == "logits":  # the softmax is left to us
+        if self.contract["output_kind"] == "logits":  # the softmax is left to us
             rows = np.exp(rows - np.logaddexp.reduce(rows, axis=1, keepdims=True))
         return rows
 

@@ -50,7 +50,7 @@ class Classifier:
         row = self.interpreter.get_tensor(self.interpreter.get_output_details()[0]["index"])[0]
         if output["scale"] is not None:
             row = (row.astype(np.float32) - output["zero_point"]) * output["scale"]
-        if self.contract.get("output_kind") == "logits":  # the softmax is left to us
+        if self.contract["output_kind"] == "logits":  # the softmax is left to us
             row = np.exp(row - np.logaddexp.reduce(row))
         return row
 
