@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from toolchain.evidence import Answers, FileAnswers, Heatmaps
 from toolchain.recipe import parse_recipe
-from toolchain.report import Report, make_report
+from toolchain.report import Pictures, Report, RunValues, make_pictures, make_report
+from toolchain.report.lineage import Link
 from toolchain.values import (
     Benchmark,
     Dataset,
@@ -159,27 +161,80 @@ QUANTIZED = QuantizedModel(
 )
 
 
+def answers(verification: Verification = VERIFICATION) -> Answers:
+    """Answers that give the files' confusion matrices, mistakes less sure than the rest."""
+    test = dataset(verification.classes).indices("test")
+    files = {}
+    for at, file in enumerate(verification.files):
+        matrix = np.asarray(file.confusion)
+        called = np.concatenate([np.repeat(np.arange(len(row)), row) for row in matrix])
+        labels = np.repeat(np.arange(len(matrix)), matrix.sum(axis=1))
+        spread = np.random.default_rng(at).uniform(0.0, 0.2, len(labels)).astype(np.float32)
+        sure = np.where(called == labels, 0.99 - spread, 0.85 - 2 * spread).astype(np.float32)
+        truth = np.where(called == labels, sure, 1 - sure).astype(np.float32)
+        files[file.file] = FileAnswers(called, sure, truth)
+    return Answers(test[: len(labels)], labels, files)
+
+
+def heatmaps(rows: np.ndarray) -> Heatmaps:
+    count = len(rows)
+    spot = np.linspace(0, 1, 36 * count, dtype=np.float32).reshape(count, 6, 6)
+    sure = np.full(count, 0.9, np.float32)
+    called = np.arange(count) % 2
+    return Heatmaps("block_6_expand_relu", rows, np.zeros(count, np.int64), called, sure, spot)
+
+
+def run_values(
+    verification: Verification = VERIFICATION, benchmark: Benchmark | None = BENCHMARK
+) -> RunValues:
+    recipe = parse_recipe(
+        {"data": {"source": "digits"}, "model": {"weights": "embedded"}}, name="digits"
+    )
+    kept = answers(verification)
+    return RunValues(
+        recipe=recipe,
+        dataset=dataset(verification.classes),
+        trained=TRAINED,
+        quantized=QUANTIZED,
+        verification=verification,
+        benchmark=benchmark,
+        answers=kept,
+        heatmaps=heatmaps(kept.rows[:4]),
+        lineage=(
+            Link("recipe", "1" * 64),
+            Link("photos and their split", "2" * 64),
+            Link("trained weights", "3" * 64, "recipe, photos, random weights"),
+            Link(FILES[1].file, "4" * 64, "quantized weights"),
+        ),
+        command="make train export verify benchmark report RECIPE=models/digits/recipe.toml",
+    )
+
+
 def report(
     verification: Verification = VERIFICATION,
     benchmark: Benchmark | None = BENCHMARK,
     **changes: object,
 ) -> Report:
-    recipe = parse_recipe(
-        {"data": {"source": "digits"}, "model": {"weights": "embedded"}}, name="digits"
-    )
-    made = make_report(
-        recipe,
-        dataset(verification.classes),
-        TRAINED,
-        QUANTIZED,
-        verification,
-        benchmark=benchmark,
-        lineage={
-            "recipe": "1" * 64,
-            "data": "2" * 64,
-            "weights": "3" * 64,
-            FILES[1].file: "4" * 64,
-        },
-        command="make train export verify benchmark report RECIPE=models/digits/recipe.toml",
-    )
+    made = make_report(run_values(verification, benchmark))
     return dataclasses.replace(made, **changes)
+
+
+def pictures(made: Report) -> Pictures:
+    """Noise in place of photos."""
+    random = np.random.default_rng(0)
+    count = len(dataset(made.verification.classes).names)
+    pixels = random.integers(0, 256, (8, 48, 48, 3), dtype=np.uint8)
+    wanted = made.gallery.rows() if made.gallery else []
+    looked = [photo.row for photo in made.gallery.looked] if made.gallery else []
+    assert all(row < count for row in wanted)
+    return make_pictures(wanted, heatmaps(np.asarray(looked)), Cycled(pixels))
+
+
+class Cycled:
+    """A few pictures that stand for any number of photos."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.pixels[row % len(self.pixels)]

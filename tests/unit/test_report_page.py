@@ -14,14 +14,19 @@ from pathlib import Path
 import pytest
 import report_values as values
 
-from toolchain.report import write_report
+from toolchain.report import Pictures, Report, make_report, write_report
 from toolchain.report.html import render_html
-from toolchain.values import Verification
+from toolchain.report.lineage import Link
+from toolchain.values import Comparison, Interval, Noise, Preparation, Verification
 
 EVIL = "<script>alert(1)</script>"
 PHONE_PIXELS = 390
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SECTIONS = ("answer", "files", "speed", "training", "mistakes", "data", "again")
+SECTIONS = (
+    "answer", "files", "speed", "training", "mistakes", "photos", "calibration", "data", "again",
+)  # fmt: skip
+# Accuracy, loss, confusion, speed, reliability.
+DRAWINGS = 5
 VOID = {"meta", "br", "img", "hr", "link", "input", "wbr"}
 
 
@@ -61,9 +66,13 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def rendered(report: Report) -> str:
+    return render_html(report, values.pictures(report))
+
+
 @pytest.fixture(scope="module")
 def html() -> str:
-    return render_html(values.report())
+    return rendered(values.report())
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +110,8 @@ def test_the_numbers_of_every_file_are_there(page: Page) -> None:
         assert row.file in text
         assert row.latency is not None
         p50, p90, p99 = row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms
-        assert f"{p50.value:.3f} {p90.value:.3f} {p99.value:.3f}" in text
+        spread = f"{p50.low:.3f} to {p50.high:.3f}"
+        assert f"{p50.value:.3f} {spread} {p90.value:.3f} {p99.value:.3f}" in text
     assert "99.4 %" in text
     assert "96.3 to 99.3" in text
 
@@ -109,7 +119,7 @@ def test_the_numbers_of_every_file_are_there(page: Page) -> None:
 def test_lineage_machine_versions_and_command_are_there(page: Page) -> None:
     report, text = values.report(), page.text()
     assert report.command in text
-    assert all(hash_ in text for hash_ in report.lineage.values())
+    assert all(link.sha256 in text and link.made_from in text for link in report.lineage)
     assert "Example CPU @ 2.0 GHz" in text
     assert "onnxruntime 1.31.1" in text
     assert "train.learning_rate 0.001" in text
@@ -117,9 +127,9 @@ def test_lineage_machine_versions_and_command_are_there(page: Page) -> None:
 
 
 def test_the_drawings_show_phases_labels_and_counts(page: Page) -> None:
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == DRAWINGS
     text = page.text()
-    for word in ("fine-tune", "QAT", "validation", "tflite int8-qat", "predicted"):
+    for word in ("fine-tune", "QAT", "validation", "tflite int8-qat", "called", "confidence, %"):
         assert word in text
 
 
@@ -135,13 +145,11 @@ def test_drawings_take_their_colours_from_the_page(html: str) -> None:
 
 
 def test_nothing_is_fetched_and_nothing_runs(html: str, page: Page) -> None:
-    assert not {"script", "link", "iframe", "object", "embed", "img", "base", "form"} & set(
-        page.tags
-    )
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     for name, value in page.attributes:
         assert not name.startswith("on"), name
         if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
-            assert value.startswith("#"), (name, value)
+            assert value.startswith(("#", "data:image/jpeg;base64,")), (name, value)
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
 
@@ -160,16 +168,17 @@ def evil_report(name: str = EVIL):
         name=name,
         notes=(name,),
         command=name,
-        lineage={name: name},
+        lineage=(Link(name, name, name),),
         benchmark=dataclasses.replace(values.BENCHMARK, command=name, machine={name: name}),
     )
 
 
-@pytest.mark.parametrize("name", [EVIL, '"><img src=x onerror=alert(1)>', "{{ 7*7 }}", "</svg><b>"])
+@pytest.mark.parametrize("name", [EVIL, '"><img src=x onerror=alert(1)>', "{{ 7*7 }}", "</svg><i>"])
 def test_names_are_text_and_never_markup(name: str) -> None:
-    html = render_html(evil_report(name))
+    html = rendered(evil_report(name))
     page = Page(html)
-    assert not {"script", "img", "b"} & set(page.tags)
+    assert not {"script", "i"} & set(page.tags)
+    assert {value[:5] for name, value in page.attributes if name == "src"} == {"data:"}
     assert not [attribute for attribute, _ in page.attributes if attribute.startswith("on")]
     assert name in unescape(html)
     assert page.misnested == []
@@ -177,15 +186,15 @@ def test_names_are_text_and_never_markup(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a$b$", "\\frac{1", "猫", "x" * 300, "two\nlines", "#010203"])
 def test_any_class_name_can_be_drawn(name: str) -> None:
-    page = Page(render_html(evil_report(name)))
-    assert page.tags.count("svg") == 4
+    page = Page(rendered(evil_report(name)))
+    assert page.tags.count("svg") == DRAWINGS
     assert " ".join(name.split())[:17] in page.text()
 
 
 def test_a_run_without_int8_and_without_benchmark() -> None:
     report = values.report(values.VERIFICATION, None)
     report = dataclasses.replace(report, quantization=(), best_quantization=None)
-    text = Page(render_html(report)).text()
+    text = Page(rendered(report)).text()
     assert "make benchmark" in text
     assert "QAT" not in text.replace("int8-qat", "")
 
@@ -196,7 +205,7 @@ def test_missed_gates_are_named_and_the_verdict_is_not_green() -> None:
         values.verified("digits.fp32.tflite"),
         values.verified("digits.int8-qat.tflite", 9, (why,)),
     )
-    html = render_html(values.report(Verification(values.DIGITS, files, passed=False)))
+    html = rendered(values.report(Verification(values.DIGITS, files, passed=False)))
     assert "1 of 2 files missed a gate on 360 test images" in html
     assert 'class="verdict bad"' in html
     assert why in Page(html).text()
@@ -204,39 +213,86 @@ def test_missed_gates_are_named_and_the_verdict_is_not_green() -> None:
 
 def test_a_file_that_crashed_says_so_instead_of_numbers() -> None:
     rows = (values.measured("digits.fp32.onnx", failure="crashed: signal 11 SIGSEGV"),)
-    html = render_html(
+    html = rendered(
         values.report(benchmark=dataclasses.replace(values.BENCHMARK, measurements=rows))
     )
     assert "crashed: signal 11 SIGSEGV" in Page(html).text()
+
+
+def test_mistakes_flips_and_heat_maps_are_pictures_with_their_words(page: Page) -> None:
+    report, text = values.report(), page.text()
+    pictures = values.pictures(report)
+    sources = [value for name, value in page.attributes if name == "src"]
+    assert len(report.gallery.worst) == 8
+    for photo in report.gallery.worst:
+        assert f"is {photo.true} , called {photo.called} {photo.confidence:.0%}"[:-1] in text
+        assert pictures.photos[photo.row] in sources
+    (flip,) = report.gallery.flips.flips
+    assert f"lost : is {flip.photo.true} , float {flip.photo.called}" in text
+    assert "1 of 360 test photos otherwise" in text
+    for photo in report.gallery.looked:
+        assert pictures.heat[photo.row] in sources
+    assert "block_6_expand_relu" in text
+
+
+def test_what_a_run_lacks_is_said_and_not_drawn() -> None:
+    bare = dataclasses.replace(values.run_values(), answers=None, heatmaps=None)
+    report = make_report(bare)
+    text = Page(render_html(report, Pictures())).text()
+    assert text.count("Verify kept no answers on single photos of this run") == 2
+    assert report.to_json()["gallery"] is None
+    without_heat = make_report(dataclasses.replace(values.run_values(), heatmaps=None))
+    assert "Verify kept no heat maps" in Page(rendered(without_heat)).text()
+
+
+def test_noise_comparisons_and_preparation_are_told() -> None:
+    benchmark = dataclasses.replace(
+        values.BENCHMARK,
+        noise=Noise("noisy", ("others kept 0.7 processors busy",), 0.1, 0.1, 0.0, 0.7, (1.0, 1.2)),
+        comparisons=(
+            Comparison(1, 0, Interval(0.674, 0.66, 0.69), "faster"),
+            Comparison(3, 2, Interval(0.98, 0.94, 1.03), "inconclusive"),
+        ),
+        preparation=(
+            Preparation("64 JPEG", 48, Interval(0.4, 0.39, 0.41), Interval(0.1, 0.1, 0.1)),
+        ),
+    )
+    text = Page(rendered(values.report(benchmark=benchmark))).text()
+    assert "The machine was noisy while the files took turns. others kept 0.7" in text
+    assert "The machine was busy while the files were timed" in text
+    assert "1.48× faster (1.45 to 1.52)" in text
+    assert "inconclusive (ratio 0.94 to 1.03)" in text
+    assert "Against digits.fp32.onnx: speed not told apart, 2.7× smaller" in text
+    assert "(64 JPEG) takes 0.400 ms, resizing it to 48 pixels 0.100 ms" in text
 
 
 def test_a_hundred_classes_are_listed_and_not_drawn() -> None:
     classes = tuple(f"species {at}" for at in range(100))
     file = dataclasses.replace(values.FILES[1], confusion=values.confusion(100, images=5, wrong=30))
     report = values.report(Verification(classes, (file,), passed=True), None)
-    page = Page(render_html(report))
+    page = Page(rendered(report))
     assert "100 classes are too many to draw" in page.text()
     assert "species 99" in page.text()
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 3
 
 
 def test_the_json_is_plain_and_complete(tmp_path: Path) -> None:
     nan = dataclasses.replace(values.history("train", 1, 0.5)[0], loss=float("nan"))
     report = values.report(training=(nan,), best_training=0)
-    write_report(report, tmp_path)
+    write_report(report, values.pictures(report), tmp_path)
     data = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert data["training"][0]["loss"] is None
     assert data["choices"][0]["file"] == "digits.int8-qat.tflite"
     assert data["benchmark"]["measurements"][0]["latency"]["p50_ms"]["value"] == 0.46
     assert data["verification"]["files"][1]["confusion"] == [
         list(r) for r in values.FILES[1].confusion
     ]
-    assert data["lineage"] == report.lineage
+    assert data["lineage"] == [dataclasses.asdict(link) for link in report.lineage]
 
 
 def test_three_files_are_written(tmp_path: Path) -> None:
-    write_report(values.report(), tmp_path)
+    write_report(values.report(), Pictures(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "report.html",
         "report.json",
@@ -246,7 +302,7 @@ def test_three_files_are_written(tmp_path: Path) -> None:
 
 def test_the_same_report_is_the_same_page() -> None:
     report = values.report()
-    assert render_html(report) == render_html(report)
+    assert rendered(report) == rendered(report)
 
 
 def measured_width(html: str, folder: Path) -> tuple[int, int]:
@@ -282,7 +338,7 @@ def measured_width(html: str, folder: Path) -> tuple[int, int]:
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.parametrize("name", ["digits", "a-very-long-name-without-an-end" * 8])
 def test_a_phone_needs_no_sideways_scroll(name: str, tmp_path: Path) -> None:
-    inner, scroll = measured_width(render_html(evil_report(name)), tmp_path)
+    inner, scroll = measured_width(rendered(evil_report(name)), tmp_path)
     assert inner == PHONE_PIXELS
     assert scroll <= PHONE_PIXELS
 
@@ -292,7 +348,7 @@ def test_a_large_matrix_scrolls_in_its_own_box(tmp_path: Path) -> None:
     classes = tuple(f"species number {at}" for at in range(30))
     file = dataclasses.replace(values.FILES[1], confusion=values.confusion(30))
     report = values.report(Verification(classes, (file,), passed=True))
-    assert measured_width(render_html(report), tmp_path)[1] <= PHONE_PIXELS
+    assert measured_width(rendered(report), tmp_path)[1] <= PHONE_PIXELS
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

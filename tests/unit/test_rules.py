@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "export": SPINE | {"training", "quantization", "inspection"},
     "verification": SPINE | {"runtimes"},
     "benchmark": SPINE | {"runtimes"},
-    "report": SPINE | {"page"},
+    "report": SPINE | {"page", "verification"},
     "bundle": SPINE | {"report"},
     "__main__": {"cli"},
     "__init__": set(),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from toolchain.verification import metrics
-from toolchain.verification.statistics import wilson
+from toolchain.verification.statistics import mcnemar, paired_difference, wilson
 
 # Difference from scipy's own interval, which is computed in another order.
 TOLERANCE = 1e-9
@@ -67,3 +67,26 @@ def test_wilson_is_scipys(trials: int, share: float) -> None:
 def test_wilson_refuses_counts_that_are_none(successes: int, trials: int) -> None:
     with pytest.raises(ValueError, match="expected 0 <= successes"):
         wilson(successes, trials)
+
+
+def test_mcnemar_is_the_exact_binomial_test() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(5, 5) == 1.0
+    assert mcnemar(0, 6) == mcnemar(6, 0) == pytest.approx(2 / 64)
+    assert mcnemar(2, 8) == pytest.approx(2 * (1 + 10 + 45) / 1024)
+
+
+def test_a_paired_difference_is_newcombes() -> None:
+    """His worked example: 36 right twice, 12 and 2 once, none never; 0.2 (0.0569 to 0.3404)."""
+    first = np.asarray([True] * 36 + [False] * 12 + [True] * 2)
+    second = np.asarray([True] * 36 + [True] * 12 + [False] * 2)
+    found = paired_difference(first, second)
+    assert found.value == pytest.approx(0.2)
+    assert found.low == pytest.approx(0.0569, abs=1e-4)
+    assert found.high == pytest.approx(0.3404, abs=1e-4)
+
+
+def test_equal_answers_have_an_interval_around_zero_that_more_photos_narrow() -> None:
+    few, many = (paired_difference(*[np.arange(n) % 10 > 0] * 2) for n in (50, 5000))
+    assert few.value == many.value == 0
+    assert few.low < many.low < 0 < many.high < few.high

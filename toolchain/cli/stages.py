@@ -9,11 +9,11 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from toolchain.contract import ExportedModel, read_contract_file
 from toolchain.errors import GateError, MachineError
-from toolchain.evidence import Answers, FileAnswers
+from toolchain.evidence import Answers, FileAnswers, Heatmaps
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command, write_text
@@ -29,9 +29,18 @@ from toolchain.values import (
     load_verification,
 )
 
+if TYPE_CHECKING:
+    from toolchain.report import RunValues
+
 # What the extra `train` installs, by the names that are imported.
 _TRAIN_EXTRA: Final = frozenset(
     {"tensorflow", "tf_keras", "tensorflow_model_optimization", "h5py", "sklearn"}
+)
+# Weights by the name that the report gives them: the stage and the file that hold them.
+_WEIGHTS: Final = (
+    ("trained", "train", "weights.safetensors"),
+    ("calibrated", "quantize", "calibrated.safetensors"),
+    ("quantized", "quantize", "weights.safetensors"),
 )
 
 
@@ -283,22 +292,39 @@ def show_benchmark(run: Run) -> None:
 
 def report(recipe: Recipe, run: Run, out: Path) -> None:
     """Write report.html, report.md and report.json."""
-    from toolchain.report import make_report, write_report
+    from toolchain.report import make_pictures, make_report, write_report
 
-    exported = load_exported(run)
-    lineage = dict(exported[0].contract.lineage)
-    lineage |= {model.path.name: model.sha256 for model in exported}
-    result = make_report(
-        recipe,
-        Dataset.load(run.stage("data")),
-        TrainedModel.load(run.stage("train")),
-        load_quantized(recipe, run),
-        load_verification(run.stage("verify") / "verification.json"),
-        load_benchmark(run.stage("benchmark") / "benchmark.json"),
-        lineage,
-        command=typed_command(),
+    values = run_values(recipe, run, typed_command())
+    made = make_report(values)
+    rows = made.gallery.rows() if made.gallery else []
+    pictures = make_pictures(rows, values.heatmaps, values.dataset.pixels())
+    write_report(made, pictures, out)
+
+
+def run_values(recipe: Recipe, run: Run, command: str) -> RunValues:
+    """What a report of the run is made of; nothing is computed."""
+    from toolchain.report import RunValues
+    from toolchain.report.lineage import lineage
+    from toolchain.training.pretrained import weights_fingerprint
+
+    hashes = {"backbone": weights_fingerprint(recipe)}
+    for name, stage, file in _WEIGHTS:
+        manifest = run.manifest(stage)
+        if manifest is not None and file in manifest.files:
+            hashes[name] = manifest.files[file].sha256
+    timings = run.stage("benchmark") / "benchmark.json"
+    return RunValues(
+        recipe=recipe,
+        dataset=load_dataset(recipe, run),
+        trained=TrainedModel.load(run.stage("train")),
+        quantized=load_quantized(recipe, run),
+        verification=load_verification(run.stage("verify") / "verification.json"),
+        benchmark=load_benchmark(timings) if timings.is_file() else None,
+        answers=Answers.load(run.stage("verify")),
+        heatmaps=Heatmaps.load(run.stage("verify")),
+        lineage=lineage(load_exported(run), {k: v for k, v in hashes.items() if len(v) == 64}),
+        command=command,
     )
-    write_report(result, out)
 
 
 def show_report(run: Run) -> None:

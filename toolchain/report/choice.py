@@ -45,16 +45,13 @@ def choose(
     with the fewest threads and the first provider that were measured. Where nothing was measured,
     the most accurate file is chosen.
     """
-    baseline = single_stream(benchmark.measurements if benchmark else ())
+    speeds = Speeds.of(benchmark)
     present = [one for one in FORMATS if any(f.format == one for f in verification.files)]
-    return tuple(_choose(one, verification.files, baseline, accuracy_drop) for one in present)
+    return tuple(_choose(one, verification.files, speeds, accuracy_drop) for one in present)
 
 
 def _choose(
-    kind: str,
-    files: Sequence[FileVerification],
-    baseline: Mapping[str, Timed],
-    accuracy_drop: float,
+    kind: str, files: Sequence[FileVerification], speeds: Speeds, accuracy_drop: float
 ) -> Choice:
     passed = [file for file in files if file.format == kind and not file.failures]
     if not passed:
@@ -62,34 +59,55 @@ def _choose(
     best = max(file.accuracy.value for file in passed)
     allowed = accuracy_drop / 100 + _SLACK
     near = [file for file in passed if best - file.accuracy.value <= allowed]
-    timed = [file for file in near if file.file in baseline]
+    timed = [file for file in near if file.file in speeds.timed]
     if not timed:
         chosen = max(near, key=lambda file: file.accuracy.value)
         reason = _most_accurate(kind, passed)
         return Choice(kind, chosen.file, reason, chosen.accuracy.value)
-    chosen = min(timed, key=lambda file: baseline[file.file].p50_ms)
-    row = baseline[chosen.file]
-    reason = _fastest(chosen, near, passed, baseline, accuracy_drop)
+    chosen = min(timed, key=lambda file: speeds.timed[file.file].p50_ms)
+    row = speeds.timed[chosen.file]
+    reason = _fastest(chosen, near, passed, speeds, accuracy_drop)
     return Choice(kind, chosen.file, reason, chosen.accuracy.value, row.p50_ms, row.row.bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A row that has numbers: its p50 latency, milliseconds an image."""
+    """A row that has numbers, and its p50 latency in milliseconds an image."""
 
     row: Measurement
     p50_ms: float
 
 
-def single_stream(rows: Sequence[Measurement]) -> dict[str, Timed]:
-    """File -> its row of batch 1 with the fewest threads; of several providers the first."""
-    found: dict[str, Timed] = {}
-    for row in rows:
-        if row.latency is None or row.batch != 1:
-            continue
-        if row.file not in found or row.threads < found[row.file].row.threads:
-            found[row.file] = Timed(row, row.latency.p50_ms.value)
-    return found
+@dataclass(frozen=True, slots=True)
+class Speeds:
+    """What decides about speed.
+
+    Attributes:
+      timed: file -> its row of batch 1 with the fewest threads; of several providers the first.
+      same: pairs of files whose difference in speed is inconclusive in these rows.
+    """
+
+    timed: Mapping[str, Timed]
+    same: frozenset[tuple[str, str]]
+
+    @staticmethod
+    def of(benchmark: Benchmark | None) -> Speeds:
+        """From all rows that were measured."""
+        rows = benchmark.measurements if benchmark else ()
+        found: dict[str, Timed] = {}
+        for row in rows:
+            if row.latency is None or row.batch != 1:
+                continue
+            if row.file not in found or row.threads < found[row.file].row.threads:
+                found[row.file] = Timed(row, row.latency.p50_ms.value)
+        kept = [one.row for one in found.values()]
+        pairs = [
+            (rows[pair.row], rows[pair.other])
+            for pair in (benchmark.comparisons if benchmark else ())
+            if pair.verdict == "inconclusive"
+        ]
+        same = {(a.file, b.file) for a, b in pairs if a in kept and b in kept}
+        return Speeds(found, frozenset(same | {(b, a) for a, b in same}))
 
 
 def _most_accurate(kind: str, passed: Sequence[FileVerification]) -> str:
@@ -105,32 +123,31 @@ def _fastest(
     chosen: FileVerification,
     near: Sequence[FileVerification],
     passed: Sequence[FileVerification],
-    baseline: Mapping[str, Timed],
+    speeds: Speeds,
     accuracy_drop: float,
 ) -> str:
-    row = baseline[chosen.file]
+    row = speeds.timed[chosen.file]
     measured = f"{words.milliseconds(row.p50_ms)} ms an image ({words.setup(row.row)})"
-    rivals = [file for file in passed if file.file != chosen.file and file.file in baseline]
+    rivals = [file for file in passed if file.file != chosen.file and file.file in speeds.timed]
     if not rivals:
         return f"The only .{chosen.format} file that passed verify and was measured: {measured}."
     left_out = len(passed) - len(near)
     accurate = f" and lost at most {accuracy_drop:g} points of accuracy" if left_out else ""
-    against = " ".join(_against(chosen, rival, baseline) for rival in rivals)
+    against = " ".join(_against(chosen, rival, speeds) for rival in rivals)
     return f"The fastest .{chosen.format} file that passed verify{accurate}: {measured}. {against}"
 
 
-def _against(
-    chosen: FileVerification, rival: FileVerification, baseline: Mapping[str, Timed]
-) -> str:
-    mine, other = baseline[chosen.file], baseline[rival.file]
+def _against(chosen: FileVerification, rival: FileVerification, speeds: Speeds) -> str:
+    mine, other = speeds.timed[chosen.file], speeds.timed[rival.file]
     points = 100 * (chosen.accuracy.value - rival.accuracy.value)
     accuracy = f"{abs(points):.1f} points {'more' if points > 0 else 'less'} accuracy"
     if abs(points) < 0.05:
         accuracy = "the same accuracy"
-    return (
-        f"Against {rival.file}: {_times(other.p50_ms / mine.p50_ms, 'faster', 'slower')}, "
-        f"{_times(other.row.bytes / mine.row.bytes, 'smaller', 'larger')}, {accuracy}."
-    )
+    speed = _times(other.p50_ms / mine.p50_ms, "faster", "slower")
+    if (chosen.file, rival.file) in speeds.same:
+        speed = "speed not told apart"
+    size = _times(other.row.bytes / mine.row.bytes, "smaller", "larger")
+    return f"Against {rival.file}: {speed}, {size}, {accuracy}."
 
 
 def _times(ratio: float, better: str, worse: str) -> str:

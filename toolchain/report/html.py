@@ -2,62 +2,116 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
 from markupsafe import Markup
 
 from toolchain.page import environment
-from toolchain.report import plots, words
-from toolchain.report.choice import Timed
+from toolchain.report import drawings, gallery, words
 from toolchain.report.model import Report
-from toolchain.values import Measurement
+from toolchain.report.pictures import Pictures
+from toolchain.report.short import in_short
+from toolchain.values import Benchmark, Measurement
 
 MAX_SKIPPED: Final = 20
 MAX_CLASS_ROWS: Final = 200
+MAX_LAYERS: Final = 15
+FILTERS: Final[dict[str, Any]] = {
+    "percent": words.percent,
+    "interval": words.interval,
+    "ms": words.milliseconds,
+    "ms_interval": words.milliseconds_interval,
+    "mb": words.megabytes,
+    "whole": words.whole,
+    "setup": words.setup,
+    "count": words.count,
+    "moment": words.moment,
+}
 
 
-def render_html(report: Report) -> str:
-    """The page; every text of the run is escaped by the template."""
+def render_html(report: Report, pictures: Pictures) -> str:
+    """The page; every text of the run is escaped by the template.
+
+    Args:
+      pictures: of the photos that the report shows; those that are missing are left out.
+    """
+    # Names of files may be no UTF-8; a page is.
+    return render_page("report.html.j2", _content(report, pictures))
+
+
+def render_page(template: str, content: dict[str, Any]) -> str:
+    """A page of the folder pages/, in UTF-8 whatever the names of files hold."""
     templates = environment("toolchain.report")
-    templates.filters |= {
-        "percent": words.percent,
-        "interval": words.interval,
-        "ms": words.milliseconds,
-        "mb": words.megabytes,
-        "whole": words.whole,
-        "setup": words.setup,
-    }
-    return templates.get_template("template.html.j2").render(_page(report))
+    templates.filters |= FILTERS
+    text = templates.get_template(f"pages/{template}").render(content)
+    return text.encode("utf-8", "replace").decode()
 
 
-def _page(report: Report) -> dict[str, Any]:
+def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
     rows = report.benchmark.measurements if report.benchmark else ()
+    flips = report.gallery.flips if report.gallery else None
     return {
         "report": report,
         "verdict": words.verdict(report),
+        "short": in_short(report),
         "settings": words.settings(report),
         "rows": rows,
-        "sizes": {row.file: row.bytes for row in rows},
+        "sizes": {row.file: row for row in rows},
+        "energy": any(row.energy_mj for row in rows),
+        "compared": _compared(report.benchmark),
         "drawings": _drawings(report, rows),
-        "few_classes": len(report.verification.classes) <= plots.FEW_CLASSES,
+        "few_classes": len(report.verification.classes) <= drawings.FEW_CLASSES,
+        "pictures": pictures,
+        "flipped": words.flipped(flips) if flips else "",
+        "believed": [words.believed(one) for one in report.calibrations],
+        "calibration_changed": words.calibration_changed(report.calibration_change)
+        if report.calibration_change
+        else "",
+        "reasons": Counter(_reason(why) for _, why in report.data.skipped).most_common(),
+        "max_photos": gallery.SHOWN,
         "max_skipped": MAX_SKIPPED,
         "max_class_rows": MAX_CLASS_ROWS,
     }
 
 
+def _reason(why: str) -> str:
+    """A reason without what is particular to one photo, so that alike ones count together."""
+    return why.split(":", 1)[0]
+
+
+def _compared(benchmark: Benchmark | None) -> list[tuple[str, str, str]]:
+    """(file and how it ran, what it is held against, in words) of every measured pair."""
+    if benchmark is None:
+        return []
+    rows = benchmark.measurements
+    return [
+        (
+            f"{rows[pair.row].file}, {words.setup(rows[pair.row])}",
+            f"{rows[pair.other].file}, {words.setup(rows[pair.other])}",
+            words.faster(pair),
+        )
+        for pair in benchmark.comparisons
+    ]
+
+
 def _drawings(report: Report, rows: tuple[Measurement, ...]) -> dict[str, Markup]:
-    drawings = dict.fromkeys(("loss", "accuracy", "confusion", "speed"), "")
+    drawn = dict.fromkeys(("loss", "accuracy", "confusion", "speed", "reliability"), "")
     history = report.training + report.quantization
     if history:
-        drawings["loss"], drawings["accuracy"] = plots.curves(history, _marked(report))
-    shown = report.shown_file()
-    if shown and len(report.verification.classes) <= plots.MAX_CLASSES:
-        drawings["confusion"] = plots.confusion(report.verification.classes, shown.confusion)
+        drawn["accuracy"], drawn["loss"] = drawings.training_curves(history, _marked(report))
+    shown = report.file(report.shown)
+    if shown and len(report.verification.classes) <= drawings.MAX_CLASSES:
+        classes = report.verification.classes
+        drawn["confusion"] = drawings.confusion_matrix(classes, shown.confusion)
     points = _points(report, rows)
     if points:
-        drawings["speed"] = plots.accuracy_against_latency(points)
+        drawn["speed"] = drawings.tradeoff(points, "p50 latency of one image, ms")
+    if report.calibrations:
+        *base, other = report.calibrations
+        drawn["reliability"] = drawings.reliability(base[0] if base else None, other)
     # Drawn by us from numbers and from text that matplotlib escaped: markup, not text.
-    return {name: Markup(text) for name, text in drawings.items()}  # noqa: S704
+    return {name: Markup(text) for name, text in drawn.items()}  # noqa: S704
 
 
 def _marked(report: Report) -> list[int]:
@@ -67,17 +121,20 @@ def _marked(report: Report) -> list[int]:
     return marked
 
 
-def _points(report: Report, rows: tuple[Measurement, ...]) -> list[plots.Point]:
+def _points(report: Report, rows: tuple[Measurement, ...]) -> list[drawings.Point]:
     files = {file.file: file for file in report.verification.files}
-    measured = [
-        Timed(row, row.latency.p50_ms.value)
-        for row in rows
-        if row.latency is not None and row.batch == 1 and row.file in files
-    ]
-    varied = {(one.row.provider, one.row.threads) for one in measured}
+    measured = [row for row in rows if row.latency and row.batch == 1 and row.file in files]
+    varied = len({(row.provider, row.threads) for row in measured}) > 1
     return [
-        plots.Point(_label(one.row, len(varied) > 1), one.p50_ms, files[one.row.file])
-        for one in measured
+        drawings.Point(
+            label=_label(row, varied),
+            cost=row.latency.p50_ms,
+            accuracy=files[row.file].accuracy,
+            blue=row.format == "tflite",
+            filled=row.precision.startswith("int8"),
+        )
+        for row in measured
+        if row.latency
     ]
 
 

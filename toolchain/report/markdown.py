@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from toolchain.report import words
 from toolchain.report.model import Report
+from toolchain.report.short import in_short
 from toolchain.values import FileVerification, Measurement
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|#~"})
@@ -14,6 +15,7 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|
 def render_markdown(report: Report) -> str:
     """GitHub-flavoured Markdown; names are escaped so that none becomes markup."""
     parts = [f"# {escape(report.name)}", f"**{words.verdict(report)}.**", *_choices(report)]
+    parts.append("\n".join(f"- {escape(line)}" for line in in_short(report)))
     parts += [_files(report), _failures(report.verification.files)]
     if report.benchmark:
         parts += [_speed(report.benchmark.measurements)]
@@ -43,7 +45,7 @@ def _files(report: Report) -> str:
         )
         for file in report.verification.files
     )
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _failures(files: Sequence[FileVerification]) -> str:
@@ -53,7 +55,7 @@ def _failures(files: Sequence[FileVerification]) -> str:
 
 def _speed(measurements: Sequence[Measurement]) -> str:
     header = ("file", "run by", "size", "p50 ms", "p90", "p99", "images/s", "peak MiB")
-    return _table(header, (_measured(row) for row in measurements))
+    return table(header, (_measured(row) for row in measurements))
 
 
 def _measured(row: Measurement) -> tuple[str, ...]:
@@ -69,12 +71,13 @@ def _measured(row: Measurement) -> tuple[str, ...]:
     return escape(row.file), words.setup(row), words.megabytes(row.bytes), *numbers
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column is text; the cells are Markdown already."""
     align = ["---", *("---:" for _ in header[1:])]
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, align, *rows))
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Any text as one line that no reader of Markdown takes for markup."""
     plain = " ".join(text.split()).translate(_SPECIAL)
     return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -5,15 +5,24 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from toolchain import __version__
+from toolchain.evidence import Answers, Heatmaps
 from toolchain.recipe.sections import Recipe
+from toolchain.report.calibration import (
+    Calibration,
+    CalibrationChange,
+    calibration,
+    calibration_change,
+)
 from toolchain.report.choice import Choice, choose
 from toolchain.report.classes import ClassRow, Mistake, class_rows, most_confused
+from toolchain.report.gallery import Gallery, flips, looked_at, worst_mistakes
+from toolchain.report.lineage import Link
+from toolchain.report.overfitting import Gap, overfitting
 from toolchain.values import (
     SPLITS,
     Benchmark,
@@ -25,7 +34,31 @@ from toolchain.values import (
     Verification,
 )
 
-SCHEMA = 1
+SCHEMA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RunValues:
+    """What a report is made of.
+
+    Attributes:
+      quantized: None when the recipe has no QAT.
+      benchmark: None when it was not run; the choice then rests on accuracy alone.
+      answers, heatmaps: None when verify kept none.
+      lineage: in the order in which it is to be shown.
+      command: what re-makes the run.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    trained: TrainedModel
+    quantized: QuantizedModel | None
+    verification: Verification
+    benchmark: Benchmark | None
+    answers: Answers | None
+    heatmaps: Heatmaps | None
+    lineage: tuple[Link, ...]
+    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +95,16 @@ class Report:
       parameters: weights of the float model.
       training, quantization: history, one record an epoch; the latter empty without QAT.
       best_training, best_quantization: the epoch whose weights were taken, index into them.
+      overfitting: None when no epoch was trained.
       notes: what training and quantization chose on the way.
       verification: of every file; benchmark: None when it was not run.
-      shown: the file whose confusion matrix and classes are given.
-      per_class, mistakes: of that file.
-      lineage: what -> sha256 of the recipe, data, weights and every file.
+      shown: the file whose confusion matrix, classes and photos are given.
+      base: the float file that it is held against; empty when there is none.
+      per_class, mistakes: of `shown`.
+      calibrations: of `base` and `shown`, those that there are; empty without answers.
+      calibration_change: from `base` to `shown`.
+      gallery: single photos; None without answers.
+      lineage: the recipe, data, weights and every file by their hashes.
     """
 
     name: str
@@ -81,67 +119,64 @@ class Report:
     best_training: int
     quantization: tuple[EpochRecord, ...]
     best_quantization: int | None
+    overfitting: Gap | None
     notes: tuple[str, ...]
     verification: Verification
     benchmark: Benchmark | None
     shown: str
+    base: str
     per_class: tuple[ClassRow, ...]
     mistakes: tuple[Mistake, ...]
-    lineage: dict[str, str]
+    calibrations: tuple[Calibration, ...]
+    calibration_change: CalibrationChange | None
+    gallery: Gallery | None
+    lineage: tuple[Link, ...]
 
-    def shown_file(self) -> FileVerification | None:
-        """The verification of the file named `shown`."""
-        return next((file for file in self.verification.files if file.file == self.shown), None)
+    def file(self, name: str) -> FileVerification | None:
+        """The verification of a file."""
+        return next((file for file in self.verification.files if file.file == name), None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; numbers that JSON cannot say (nan, inf) become null."""
-        data: dict[str, Any] = _plain(dataclasses.asdict(self))
+        data: dict[str, Any] = plain(dataclasses.asdict(self))
         return {"schema": SCHEMA, **data}
 
 
-def make_report(
-    recipe: Recipe,
-    dataset: Dataset,
-    trained: TrainedModel,
-    quantized: QuantizedModel | None,
-    verification: Verification,
-    benchmark: Benchmark | None,
-    lineage: Mapping[str, str],
-    *,
-    command: str = "",
-) -> Report:
-    """Gather the values of one run.
-
-    Args:
-      quantized: None when the recipe has no int8 files.
-      benchmark: None when it was not run; the choice then rests on accuracy alone.
-      lineage: what -> sha256, in the order in which it is to be shown.
-      command: what re-makes the run; a sensible one is written when it is empty.
-    """
-    choices = choose(verification, benchmark, recipe.verify.accuracy_drop)
+def make_report(values: RunValues) -> Report:
+    """Gather the values of one run."""
+    verification, recipe = values.verification, values.recipe
+    choices = choose(verification, values.benchmark, recipe.verify.accuracy_drop)
     shown = _shown(verification, choices)
+    base = _base(verification, shown)
     confusion = shown.confusion if shown else ()
     classes = verification.classes if shown else ()
+    quantized = values.quantized
+    calibrations, change, gallery = _singles(values, shown, base)
     return Report(
         name=recipe.name,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command or f"toolchain run --recipe {recipe.name}",
+        command=values.command,
         toolchain=__version__,
         recipe=recipe.to_json(),
         choices=choices,
-        data=_summary(dataset),
-        parameters=trained.parameters,
-        training=trained.history,
-        best_training=trained.best,
+        data=_summary(values.dataset),
+        parameters=values.trained.parameters,
+        training=values.trained.history,
+        best_training=values.trained.best,
         quantization=quantized.history if quantized else (),
         best_quantization=quantized.best if quantized else None,
-        notes=trained.notes + (quantized.notes if quantized else ()),
+        overfitting=overfitting(values.trained.history, values.trained.best),
+        notes=values.trained.notes + (quantized.notes if quantized else ()),
         verification=verification,
-        benchmark=benchmark,
+        benchmark=values.benchmark,
         shown=shown.file if shown else "",
+        base=base.file if base else "",
         per_class=class_rows(classes, confusion),
         mistakes=most_confused(classes, confusion),
-        lineage=dict(lineage),
+        calibrations=calibrations,
+        calibration_change=change,
+        gallery=gallery,
+        lineage=values.lineage,
     )
 
 
@@ -158,18 +193,49 @@ def _summary(dataset: Dataset) -> DataSummary:
 
 
 def _shown(verification: Verification, choices: tuple[Choice, ...]) -> FileVerification | None:
-    """The int8 TFLite file, else the first that is to be shipped, else the first of all."""
+    """The first quantized file that is to be shipped, else the first int8 file, else the first."""
     files = verification.files
-    wanted = [f for f in files if f.format == "tflite" and f.precision.startswith("int8")]
-    wanted += [f for choice in choices for f in files if f.file == choice.file]
-    return next(iter([*wanted, *files]), None)
+    shipped = [f for choice in choices for f in files if f.file == choice.file]
+    wanted = [f for f in shipped if f.precision != "fp32"]
+    wanted += [f for f in files if f.precision.startswith("int8")]
+    return next(iter([*wanted, *shipped, *files]), None)
 
 
-def _plain(value: Any) -> Any:
+def _base(verification: Verification, shown: FileVerification | None) -> FileVerification | None:
+    """The float file of the same format, else of another."""
+    if shown is None or shown.precision == "fp32":
+        return None
+    floats = [file for file in verification.files if file.precision == "fp32"]
+    same = [file for file in floats if file.format == shown.format]
+    return next(iter([*same, *floats]), None)
+
+
+def _singles(
+    values: RunValues, shown: FileVerification | None, base: FileVerification | None
+) -> tuple[tuple[Calibration, ...], CalibrationChange | None, Gallery | None]:
+    """What needs the answers on single photos."""
+    answers, heatmaps = values.answers, values.heatmaps
+    if answers is None or shown is None or shown.file not in answers.files:
+        return (), None, None
+    pair = [one.file for one in (base, shown) if one and one.file in answers.files]
+    known = tuple(calibration(name, answers.files[name], answers.labels) for name in pair)
+    looked = looked_at(heatmaps, values.dataset) if heatmaps else ()
+    gallery = Gallery(
+        file=shown.file,
+        worst=worst_mistakes(answers, shown.file, values.dataset),
+        flips=flips(answers, pair[0], pair[1], values.dataset) if len(pair) == 2 else None,
+        looked=looked,
+        layer=heatmaps.layer if heatmaps else "",
+    )
+    return known, calibration_change(answers, *pair) if len(pair) == 2 else None, gallery
+
+
+def plain(value: Any) -> Any:
+    """Plain data that JSON can say: nan and inf become None."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from toolchain.values import Interval, Measurement
+from toolchain.values import Comparison, Interval, Measurement
 
 if TYPE_CHECKING:
+    from toolchain.report.calibration import Calibration, CalibrationChange
+    from toolchain.report.gallery import Flips
     from toolchain.report.model import Report
 
 NOTHING = "–"
@@ -59,6 +62,26 @@ def setup(row: Measurement) -> str:
     return f"{row.runtime}, {row.provider}, {threads}{batch}"
 
 
+def milliseconds_interval(value: Interval | None) -> str:
+    """The 95 % interval of a latency, "0.301 to 0.312"."""
+    if value is None:
+        return NOTHING
+    return f"{milliseconds(value.low)} to {milliseconds(value.high)}"
+
+
+def count(number: int, what: str) -> str:
+    """ "1 photo", "1,002 photos"."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def moment(date: str) -> str:
+    """ISO 8601 in UTC as "2026-01-02 03:04 UTC"; anything else as it is."""
+    try:
+        return datetime.fromisoformat(date).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return date
+
+
 def verdict(report: Report) -> str:
     """One sentence: did every file pass?"""
     files = report.verification.files
@@ -67,6 +90,62 @@ def verdict(report: Report) -> str:
     if missed:
         return f"{missed} of {len(files)} files missed a gate on {images:,} test images"
     return f"All {len(files)} files passed every gate on {images:,} test images"
+
+
+def flipped(flips: Flips) -> str:
+    """One sentence on what quantization changed."""
+    if not flips.flips:
+        return f"{flips.other} calls all {flips.photos:,} test photos as {flips.base} does."
+    parts = [
+        text
+        for effect, text in (
+            ("lost", f"{flips.count('lost'):,} right before and wrong after"),
+            ("won", f"{flips.count('won'):,} wrong before and right after"),
+            ("as wrong", f"{flips.count('as wrong'):,} wrong both times"),
+        )
+        if flips.count(effect)
+    ]
+    return (
+        f"{flips.other} calls {len(flips.flips):,} of {flips.photos:,} test photos otherwise than "
+        f"{flips.base}: {', '.join(parts)}."
+    )
+
+
+def believed(calibration: Calibration) -> str:
+    """One sentence on whether a file is as right as it is sure."""
+    sure, right = percent(calibration.confidence), percent(calibration.accuracy)
+    points = 100 * (calibration.confidence - calibration.accuracy)
+    how = "about as sure as it is right"
+    if abs(points) >= 1:
+        how = f"{abs(points):.1f} points {'too sure' if points > 0 else 'too modest'}"
+    return (
+        f"{calibration.file} is {how}: {sure} sure on average, {right} right; "
+        f"expected calibration error {100 * calibration.error:.2f} points."
+    )
+
+
+def calibration_changed(change: CalibrationChange) -> str:
+    """One sentence on what quantization did to the calibration error."""
+    found = change.difference
+    if not change.conclusive:
+        end = "the photos are too few to tell whether quantization changed it"
+    else:
+        end = f"quantization made it {'worse' if found.value > 0 else 'better'}"
+    return (
+        f"From {change.base} to {change.other} the error changes by {100 * found.value:+.2f} "
+        f"points (95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}): {end}."
+    )
+
+
+def faster(one: Comparison) -> str:
+    """A difference in speed in words: "1.42× faster (1.38 to 1.46)", or that there is none."""
+    if one.verdict not in ("faster", "slower"):
+        return f"{one.verdict} (ratio {one.ratio.low:.2f} to {one.ratio.high:.2f})"
+    low, value, high = sorted(
+        1 / r if one.verdict == "faster" else r
+        for r in (one.ratio.low, one.ratio.value, one.ratio.high)
+    )
+    return f"{value:.2f}× {one.verdict} ({low:.2f} to {high:.2f})"
 
 
 def settings(report: Report) -> list[tuple[str, str]]:

@@ -1,0 +1,76 @@
+"""A run folder as the stages leave it, without training: made-up values, real files and hashes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import report_values as values
+
+from toolchain.cli import stages
+from toolchain.contract import CONTRACT_FILE, Contract, ContractEntry, TensorSpec
+from toolchain.contract import write_contract_file as contract_text
+from toolchain.images.preprocess import Preprocessing
+from toolchain.report import RunValues
+from toolchain.run import Run
+from toolchain.saved import save_value
+
+
+def finished_run(root: Path, name: str = "digits", made: RunValues | None = None) -> Run:
+    """Publish data, train, quantize, export, verify, benchmark and report of these values."""
+    made = made or values.run_values()
+    recipe = dataclasses.replace(made.recipe, name=name)
+    run = Run(root, name)
+    with run.publish("data", "k") as out:
+        dataset = dataclasses.replace(made.dataset, folder=out)
+        shape = (len(dataset.names), dataset.size, dataset.size, 3)
+        np.save(out / "pixels.npy", np.broadcast_to(np.uint8(128), shape))
+        dataset.save()
+    with run.publish("train", "k") as out:
+        (out / "weights.safetensors").write_bytes(b"trained")
+        dataclasses.replace(made.trained, folder=out).save()
+    with run.publish("quantize", "k") as out:
+        (out / "weights.safetensors").write_bytes(b"quantized")
+        assert made.quantized is not None
+        dataclasses.replace(made.quantized, folder=out).save()
+    with run.publish("export", "k") as out:
+        (out / CONTRACT_FILE).write_text(contract_text(dict(_exported(made, out))))
+    with run.publish("verify", "k") as out:
+        save_value(made.verification, out / "verification.json")
+        if made.answers is not None and made.heatmaps is not None:
+            made.answers.save(out)
+            made.heatmaps.save(out)
+    if made.benchmark is not None:
+        with run.publish("benchmark", "k") as out:
+            save_value(made.benchmark, out / "benchmark.json")
+    with run.publish("report", "k") as out:
+        stages.report(recipe, run, out)
+    return run
+
+
+def _exported(made: RunValues, out: Path):
+    weights = {
+        "fp32": hashlib.sha256(b"trained").hexdigest(),
+        "int8-qat": hashlib.sha256(b"quantized").hexdigest(),
+    }
+    classes = made.verification.classes
+    for file in made.verification.files:
+        data = file.file.encode()
+        (out / file.file).write_bytes(data)
+        contract = Contract(
+            name=made.recipe.name,
+            format=file.format,
+            precision=file.precision,
+            labels=classes,
+            preprocessing=Preprocessing.of("symmetric", 48),
+            input=TensorSpec("image", (-1, 48, 48, 3), "float32"),
+            output=TensorSpec("probabilities", (-1, len(classes)), "float32"),
+            lineage={
+                "recipe_sha256": made.recipe.sha256(),
+                "data_sha256": "2" * 64,
+                "weights_sha256": weights[file.precision],
+            },
+        )
+        yield file.file, ContractEntry(hashlib.sha256(data).hexdigest(), len(data), contract)
