@@ -11,6 +11,7 @@ import typer
 
 from toolchain.cli import data, stage_commands
 from toolchain.cli.bundle import bundle
+from toolchain.cli.compare import compare
 from toolchain.cli.doctor import doctor
 from toolchain.cli.init import init
 from toolchain.cli.inspect import inspect_model
@@ -49,6 +50,7 @@ app.command("init")(init)
 app.command("bundle")(bundle)
 app.command("predict")(predict)
 app.command("inspect")(inspect_model)
+app.command("compare")(compare)
 app.command("doctor")(doctor)
 
 

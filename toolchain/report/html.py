@@ -55,7 +55,7 @@ def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
         "report": report,
         "verdict": words.verdict(report),
         "short": in_short(report),
-        "settings": words.settings(report),
+        "settings": words.flat_settings(report.recipe),
         "rows": rows,
         "sizes": {row.file: row for row in rows},
         "energy": any(row.energy_mj for row in rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,14 @@ def milliseconds_interval(value: Interval | None) -> str:
 def count(number: int, what: str) -> str:
     """ "1 photo", "1,002 photos"."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """ "48 s", "12 min", "3 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def moment(date: str) -> str:
@@ -148,9 +157,9 @@ def faster(one: Comparison) -> str:
     return f"{value:.2f}× {one.verdict} ({low:.2f} to {high:.2f})"
 
 
-def settings(report: Report) -> list[tuple[str, str]]:
-    """The recipe as (key, value), keys dotted as --set takes them."""
-    return [pair for section, value in report.recipe.items() for pair in _flat(section, value)]
+def flat_settings(recipe: Mapping[str, object]) -> list[tuple[str, str]]:
+    """A recipe as (key, value), keys dotted as --set takes them."""
+    return [pair for section, value in recipe.items() for pair in _flat(section, value)]
 
 
 def _flat(key: str, value: object) -> list[tuple[str, str]]:

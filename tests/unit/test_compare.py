@@ -1,0 +1,167 @@
+"""`toolchain compare`: several finished runs in one table, one picture and one JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import report_values as values
+from command_line import toolchain
+from finished_run import finished_run
+from test_report_page import CHROMIUM, PHONE_PIXELS, Page, measured_width
+
+from toolchain.report import RunValues
+from toolchain.report.comparison import compare_runs
+from toolchain.report.comparison_page import (
+    comparison_markdown,
+    render_comparison,
+    write_comparison,
+)
+from toolchain.values import Verification
+
+SECTIONS = ("answer", "table", "speed", "mistakes", "settings", "again")
+
+
+def made(name: str, wrong: int = 9, classes: tuple[str, ...] = values.DIGITS) -> RunValues:
+    """The values of a run with so many mistakes in every file."""
+    files = tuple(
+        dataclasses.replace(values.verified(file.file, wrong), file=file.file)
+        for file in values.FILES
+    )
+    run = values.run_values(Verification(classes, files, passed=True))
+    return dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, name=name))
+
+
+def with_setting(run: RunValues, **changes: object) -> RunValues:
+    train = dataclasses.replace(run.recipe.train, **changes)
+    return dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, train=train))
+
+
+@pytest.fixture(scope="module")
+def three() -> list[RunValues]:
+    return [with_setting(made("few", 60), epochs=3), made("some", 9), made("same", 9)]
+
+
+def test_the_most_accurate_is_named_and_who_cannot_be_told_from_it(three) -> None:
+    compared = compare_runs(three, "toolchain compare")
+    assert compared.best == "some"
+    assert compared.same_photos
+    few, same = compared.differences
+    assert (few.run, few.images, few.conclusive) == ("few", 360, True)
+    assert few.difference.high < 0
+    assert few.p_value < 0.001
+    assert (same.run, same.difference.value, same.conclusive) == ("same", 0.0, False)
+    text = Page(render_comparison(compared)).text()
+    assert "some is the most accurate: 97.5 % on 360 test photos." in text
+    assert "These photos do not tell it from same." in text
+    assert "p = 1: inconclusive" in text
+
+
+def test_the_page_has_every_section_and_every_figure(three) -> None:
+    compared = compare_runs(three, "toolchain compare few some same")
+    html = render_comparison(compared)
+    page = Page(html)
+    assert [one for one in page.ids if one in SECTIONS] == list(SECTIONS)
+    assert page.misnested == []
+    assert len(page.ids) == len(set(page.ids))
+    # Accuracy, latency, and a confusion matrix a run.
+    assert page.tags.count("svg") == 2 + 3
+    text = page.text()
+    for run in compared.runs:
+        for share in (run.precision, run.recall, run.f1):
+            assert f"{100 * share:.1f} %" in text
+    assert "0.310" in text
+    assert "34 s" in text
+    assert "train.epochs 3 20 20" in text
+    assert "toolchain compare few some same" in text
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+
+
+def test_runs_of_other_data_are_compared_and_it_is_said() -> None:
+    other = tuple(f"letter {at}" for at in range(10))
+    compared = compare_runs([made("digits", 9), made("letters", 5, other)], "c")
+    assert not compared.same_photos
+    (difference,) = compared.differences
+    assert (difference.images, difference.difference) == (0, None)
+    text = Page(render_comparison(compared)).text()
+    assert "The runs do not have the same test photos" in text
+    assert "digits has other test photos: its difference is not known" in text
+    assert "The runs do not have the same classes." in text
+    assert "no test photos in common with letters" in comparison_markdown(compared)
+
+
+def test_the_same_photos_at_another_size_are_known_by_their_names() -> None:
+    large = made("large", 5)
+    dataset = large.dataset
+    resized = dataclasses.replace(dataset, size=96, sha256=tuple(f"r{x}" for x in dataset.sha256))
+    compared = compare_runs([made("small"), dataclasses.replace(large, dataset=resized)], "c")
+    assert compared.same_photos
+    assert compared.differences[0].images == 360
+    assert compared.runs[1].network == "mobilenet_v2 0.35, 96 px"
+
+
+def test_runs_without_answers_or_timings_are_compared_as_far_as_they_go() -> None:
+    bare = dataclasses.replace(made("bare"), answers=None, heatmaps=None, benchmark=None)
+    compared = compare_runs([bare, made("whole", 5)], "c")
+    assert compared.runs[0].p50_ms is None
+    assert compared.differences[0].images == 0
+    assert "Fewer than two of the runs were timed" in Page(render_comparison(compared)).text()
+
+
+def test_names_are_text_and_the_json_is_plain(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    compared = compare_runs([made(evil), made("b", 5)], evil)
+    write_comparison(compared, tmp_path)
+    assert "script" not in Page((tmp_path / "comparison.html").read_text()).tags
+    data = json.loads((tmp_path / "comparison.json").read_text(), parse_constant=pytest.fail)
+    assert data["schema"] == 1
+    assert [run["name"] for run in data["runs"]] == [evil, "b"]
+    assert "<script>" not in (tmp_path / "comparison.md").read_text().split("Again with")[0]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_phone_needs_no_sideways_scroll(tmp_path: Path) -> None:
+    runs = [made("a-very-long-name-without-an-end" * 4), made("b", 5), made("c", 7), made("d", 3)]
+    html = render_comparison(compare_runs(runs, "toolchain compare " + "x" * 300))
+    inner, scroll = measured_width(html, tmp_path)
+    assert inner == PHONE_PIXELS
+    assert scroll <= PHONE_PIXELS
+
+
+def test_the_command_reads_run_folders(tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs", "digits", made("digits", 9))
+    elsewhere = finished_run(tmp_path / "elsewhere", "other", made("other", 5))
+    done = toolchain("compare", "digits", elsewhere.folder, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert [run["name"] for run in data["runs"]] == ["digits", "other"]
+    assert data["best"] == "other"
+    assert "other is the most accurate" in done.stderr
+    for ending in ("html", "md", "json"):
+        assert (tmp_path / "runs" / f"comparison.{ending}").is_file()
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["digits"], "two or more"),
+        (["digits", "digits"], "two or more"),
+        (["digits", "nix"], "nix"),
+    ],
+)
+def test_fewer_than_two_runs_or_an_unknown_one_are_wrong_input(names, text, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "digits" / "report").mkdir(parents=True)
+    done = toolchain("compare", *names, cwd=tmp_path)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unfinished_run_says_what_to_do(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name / "data").mkdir(parents=True)
+    done = toolchain("compare", "a", "b", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "make report" in done.stderr

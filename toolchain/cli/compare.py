@@ -1,0 +1,88 @@
+"""`toolchain compare`: several runs in one table and one picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolchain.cli.options import JsonOption, RunsOption
+from toolchain.errors import InputError
+from toolchain.recipe import Recipe, parse_recipe
+from toolchain.run import Run, typed_command
+from toolchain.saved import load_value
+
+
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Two or more runs: names of folders below --runs, or paths of them."),
+    ],
+    runs: RunsOption = Path("runs"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for comparison.html, .md and .json; default --runs."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put finished runs side by side: accuracy with intervals, F1, confusion, time, size.
+
+    Example: toolchain compare digits cats-vs-dogs-mobilenetv2
+    """
+    from toolchain.cli.stages import run_values
+    from toolchain.report.comparison import compare_runs
+    from toolchain.report.comparison_page import HEADER, cells, verdict, write_comparison
+    from toolchain.terminal import say, table
+
+    found = [_find(name, runs) for name in dict.fromkeys(names)]
+    if len({run.name for run in found}) < max(2, len(found)):
+        raise InputError(
+            f"expected two or more runs of different names, received {', '.join(names)}",
+            str(runs),
+            "example: toolchain compare digits cats-vs-dogs-mobilenetv2",
+        )
+    command = typed_command()
+    made = compare_runs([run_values(recipe_of(run), run, command) for run in found], command)
+    folder = out or runs
+    folder.mkdir(parents=True, exist_ok=True)
+    write_comparison(made, folder)
+    table("comparison on the test split", HEADER, [cells(run) for run in made.runs])
+    say(f"  {verdict(made)}")
+    say(f"  open {folder / 'comparison.html'}")
+    if as_json:
+        typer.echo(json.dumps(made.to_json()))
+
+
+def _find(name: str, runs: Path) -> Run:
+    """A run by its name below `runs`, or by the path of its folder."""
+    for folder in (runs / name, Path(name)):
+        if folder.is_dir():
+            return Run(folder.parent, folder.name)
+    known = sorted(path.parent.name for path in runs.glob("*/report"))
+    raise InputError(
+        f"expected a run, found none of that name{_among(known)}",
+        str(runs / name),
+        "run: toolchain run --recipe RECIPE",
+    )
+
+
+def _among(known: list[str]) -> str:
+    return f" among {', '.join(known[:8])}" if known else ""
+
+
+def recipe_of(run: Run) -> Recipe:
+    """The recipe that a finished run was made from, as its report holds it.
+
+    Raises:
+      ModelError: the run has no report, or one of another version.
+    """
+    data = load_value(run.require("report", "report.json"))
+    return parse_recipe(_without_none(data["recipe"]), name=run.name, where=str(run.folder))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

@@ -1,0 +1,227 @@
+"""Several runs side by side, on the same photos where they have the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+
+from toolchain import __version__
+from toolchain.report import words
+from toolchain.report.choice import Speeds, choose
+from toolchain.report.classes import ClassRow, class_rows
+from toolchain.report.model import RunValues, plain
+from toolchain.values import FileVerification, Interval
+from toolchain.verification.statistics import mcnemar, paired_difference
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """One run.
+
+    Attributes:
+      name: of its recipe.
+      network: backbone and input size in words; parameters: its weights.
+      images: photos of its test split.
+      float_file: its fp32 file; None when there is none.
+      shipped: the file that its report says to ship, of the first format.
+      per_class: of `shipped`.
+      precision, recall, f1: of `shipped`, means over the classes, 0..1.
+      seconds: of all epochs, training and quantization.
+      bytes, p50_ms: of `shipped`; None when it was not measured.
+    """
+
+    name: str
+    network: str
+    parameters: int
+    images: int
+    float_file: FileVerification | None
+    shipped: FileVerification
+    per_class: tuple[ClassRow, ...]
+    precision: float
+    recall: float
+    f1: float
+    seconds: float
+    bytes: int | None
+    p50_ms: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A run against the most accurate one, on the test photos that both have.
+
+    Attributes:
+      run, best: their names.
+      images: photos in common; 0 when there are none, the others are then None.
+      difference: accuracy of `run` minus that of `best`, -1..1 with its 95 % interval.
+      p_value: McNemar's exact test.
+    """
+
+    run: str
+    best: str
+    images: int
+    difference: Interval | None = None
+    p_value: float | None = None
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether the photos in common tell the two apart."""
+        found = self.difference
+        return found is not None and (found.low > 0 or found.high < 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRuns:
+    """Runs in the order in which they were given.
+
+    Attributes:
+      date: UTC, ISO 8601; command: what re-makes it; toolchain: version.
+      runs: at least two.
+      best: name of the run whose shipped file is the most accurate.
+      differences: of every other run against it.
+      same_photos: whether all have the very same test photos and classes.
+      settings: key -> its value in each run, in the order of the runs, where they are not all the
+        same; "" where a run does not have it.
+    """
+
+    date: str
+    command: str
+    toolchain: str
+    runs: tuple[ComparedRun, ...]
+    best: str
+    differences: tuple[Difference, ...]
+    same_photos: bool
+    settings: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"schema": SCHEMA, **plain(dataclasses.asdict(self))}
+
+
+def compare_runs(runs: Sequence[RunValues], command: str) -> ComparedRuns:
+    """Put runs side by side; at least two, their names all different.
+
+    The most accurate run is the one whose shipped file has the highest accuracy on its own test
+    photos. Runs of other data are compared in the table, and their difference is not computed.
+    """
+    compared = tuple(_compared(values) for values in runs)
+    best = max(range(len(runs)), key=lambda at: compared[at].shipped.accuracy.value)
+    photos = [_Photos.of(values, run.shipped) for values, run in zip(runs, compared, strict=True)]
+    return ComparedRuns(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        toolchain=__version__,
+        runs=compared,
+        best=compared[best].name,
+        differences=tuple(
+            _difference(compared[at].name, photos[at], compared[best].name, photos[best])
+            for at in range(len(runs))
+            if at != best
+        ),
+        same_photos=all(_same(photos[0], one) for one in photos),
+        settings=_differing(runs),
+    )
+
+
+def _compared(values: RunValues) -> ComparedRun:
+    recipe, verification = values.recipe, values.verification
+    choices = choose(verification, values.benchmark, recipe.verify.accuracy_drop)
+    names = [choice.file for choice in choices if choice.file]
+    chosen = [file for name in names for file in verification.files if file.file == name]
+    shipped = next(iter([*chosen, *verification.files]))
+    rows = class_rows(verification.classes, shipped.confusion)
+    timed = Speeds.of(values.benchmark).timed.get(shipped.file)
+    histories = values.trained.history + (values.quantized.history if values.quantized else ())
+    alpha = f" {recipe.model.alpha:g}" if recipe.model.backbone == "mobilenet_v2" else ""
+    return ComparedRun(
+        name=recipe.name,
+        network=f"{recipe.model.backbone}{alpha}, {values.dataset.size} px",
+        parameters=values.trained.parameters,
+        images=shipped.images,
+        float_file=next((f for f in verification.files if f.precision == "fp32"), None),
+        shipped=shipped,
+        per_class=rows,
+        precision=_mean([row.precision for row in rows]),
+        recall=_mean([row.recall for row in rows]),
+        f1=_mean([row.f1 for row in rows]),
+        seconds=sum(record.seconds for record in histories),
+        bytes=timed.row.bytes if timed else None,
+        p50_ms=timed.row.latency.p50_ms if timed and timed.row.latency else None,
+    )
+
+
+def _mean(shares: Sequence[float | None]) -> float:
+    """As scikit-learn's macro average: a share that would divide by zero counts 0."""
+    return sum(share or 0.0 for share in shares) / len(shares)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Photos:
+    """The test photos of a run, and which of them its shipped file called right.
+
+    Attributes:
+      source: where they come from, as the recipe says it; size: of the input, pixels.
+      names, pixels: each photo's name and the hash of its resized pixels, both with its class.
+      right: one for each; empty without answers.
+    """
+
+    source: tuple[str, str]
+    size: int
+    names: tuple[tuple[str, str], ...]
+    pixels: tuple[tuple[str, str], ...]
+    right: tuple[bool, ...]
+
+    @staticmethod
+    def of(values: RunValues, file: FileVerification) -> _Photos:
+        dataset, answers, data = values.dataset, values.answers, values.recipe.data
+        rows = dataset.indices("test") if answers is None else answers.rows
+        classes = [dataset.classes[dataset.labels[row]] for row in rows]
+        known = answers is not None and file.file in answers.files
+        right = answers.files[file.file].called == answers.labels if answers and known else None
+        return _Photos(
+            source=(data.source, data.path),
+            size=dataset.size,
+            names=tuple(zip((dataset.names[row] for row in rows), classes, strict=True)),
+            pixels=tuple(zip((dataset.sha256[row] for row in rows), classes, strict=True)),
+            right=() if right is None else tuple(right.tolist()),
+        )
+
+    def keys(self, other: _Photos) -> tuple[tuple[str, str], ...]:
+        """What tells these photos from one another, and that `other.keys(self)` says alike.
+
+        Resized otherwise, the same photo has other pixels; then its name tells, within one source.
+        """
+        if self.size == other.size:
+            return self.pixels
+        return self.names if self.source == other.source else ()
+
+
+def _same(one: _Photos, other: _Photos) -> bool:
+    keys = sorted(one.keys(other))
+    return bool(keys) and keys == sorted(other.keys(one))
+
+
+def _difference(name: str, photos: _Photos, best: str, others: _Photos) -> Difference:
+    mine = dict(zip(photos.keys(others), photos.right, strict=False))
+    theirs = dict(zip(others.keys(photos), others.right, strict=False))
+    common = sorted(mine.keys() & theirs.keys())
+    if not common:
+        return Difference(name, best, 0)
+    first = np.fromiter((theirs[key] for key in common), bool)
+    second = np.fromiter((mine[key] for key in common), bool)
+    lost, won = int((first & ~second).sum()), int((second & ~first).sum())
+    found = paired_difference(first, second)
+    return Difference(name, best, len(common), found, mcnemar(lost, won))
+
+
+def _differing(runs: Sequence[RunValues]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    settings = [dict(words.flat_settings(values.recipe.to_json())) for values in runs]
+    keys = dict.fromkeys(key for one in settings for key in one if key != "name")
+    found = ((key, tuple(one.get(key, "") for one in settings)) for key in keys)
+    return tuple((key, values) for key, values in found if len(set(values)) > 1)

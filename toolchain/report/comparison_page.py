@@ -1,0 +1,150 @@
+"""ComparedRuns -> comparison.html, comparison.md, comparison.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from markupsafe import Markup
+
+from toolchain.report import drawings, words
+from toolchain.report.comparison import ComparedRun, ComparedRuns, Difference
+from toolchain.report.html import render_page
+from toolchain.report.markdown import escape, table
+from toolchain.report.write import write_pages
+
+# Beyond these the matrices of several runs are no longer a picture.
+MAX_MATRICES: Final = 12
+MAX_SETTINGS: Final = 60
+HEADER: Final = (
+    "run", "photos", "float", "ships", "top-1", "95 %", "precision", "recall", "F1", "size",
+    "p50 ms", "training",
+)  # fmt: skip
+
+
+def write_comparison(comparison: ComparedRuns, folder: Path) -> None:
+    """Write the three files into `folder`, which exists.
+
+    Raises:
+      MachineError: the disk is full or the place cannot be written.
+    """
+    write_pages(
+        folder,
+        "comparison",
+        render_comparison(comparison),
+        comparison_markdown(comparison),
+        comparison.to_json(),
+    )
+
+
+def render_comparison(comparison: ComparedRuns) -> str:
+    """The page; every text of the runs is escaped by the template."""
+    content = {
+        "comparison": comparison,
+        "verdict": verdict(comparison),
+        "header": HEADER,
+        "rows": [cells(run) for run in comparison.runs],
+        "differences": [(one.run, one.images, difference(one)) for one in comparison.differences],
+        "drawings": {name: Markup(text) for name, text in _drawings(comparison).items()},  # noqa: S704
+        "matrices": [(name, Markup(text)) for name, text in _matrices(comparison)],  # noqa: S704
+        "per_class": _per_class(comparison),
+        "max_settings": MAX_SETTINGS,
+    }
+    return render_page("comparison.html.j2", content)
+
+
+def comparison_markdown(comparison: ComparedRuns) -> str:
+    """The verdict, the table and the differences."""
+    names = ", ".join(run.name for run in comparison.runs)
+    parts = [f"# {escape(names)}", f"**{escape(verdict(comparison))}**"]
+    parts.append(table(HEADER, ([escape(cell) for cell in cells(run)] for run in comparison.runs)))
+    lines = (f"- {escape(one.run)}: {difference(one)}" for one in comparison.differences)
+    parts.append("\n".join(lines))
+    parts.append(f"Again with:\n\n    {comparison.command}")
+    return "\n\n".join(parts) + "\n"
+
+
+def verdict(comparison: ComparedRuns) -> str:
+    """Which is best, and whether the photos tell the others from it."""
+    best = next(run for run in comparison.runs if run.name == comparison.best)
+    accuracy = words.percent(best.shipped.accuracy.value)
+    text = f"{best.name} is the most accurate: {accuracy} on {best.images:,} test photos."
+    unsure = [one.run for one in comparison.differences if one.images and not one.conclusive]
+    apart = [one.run for one in comparison.differences if not one.images]
+    if unsure:
+        text += f" These photos do not tell it from {', '.join(unsure)}."
+    if apart:
+        text += f" {', '.join(apart)} has other test photos: its difference is not known."
+    return text
+
+
+def difference(one: Difference) -> str:
+    """A run against the best in words."""
+    if one.difference is None or one.p_value is None:
+        return f"no test photos in common with {one.best}"
+    found = one.difference
+    points = f"{100 * found.value:+.2f} points ({100 * found.low:+.2f} to {100 * found.high:+.2f})"
+    verdict = "worse" if found.high < 0 else "better" if found.low > 0 else "inconclusive"
+    return f"{points} against {one.best} on {one.images:,} photos, p = {one.p_value:.2g}: {verdict}"
+
+
+def cells(run: ComparedRun) -> tuple[str, ...]:
+    """The row of a run in the table of `HEADER`."""
+    return (
+        run.name,
+        f"{run.images:,}",
+        words.percent(run.float_file.accuracy.value if run.float_file else None),
+        f"{run.shipped.precision} .{run.shipped.format}",
+        words.percent(run.shipped.accuracy.value),
+        words.interval(run.shipped.accuracy),
+        words.percent(run.precision),
+        words.percent(run.recall),
+        words.percent(run.f1),
+        words.megabytes(run.bytes),
+        words.milliseconds(run.p50_ms),
+        words.duration(run.seconds),
+    )
+
+
+def _drawings(comparison: ComparedRuns) -> dict[str, str]:
+    rows = [
+        drawings.Row(
+            run.name,
+            (
+                *([drawings.Dot(run.float_file.accuracy, blue=False)] if run.float_file else []),
+                drawings.Dot(run.shipped.accuracy, blue=True),
+            ),
+        )
+        for run in comparison.runs
+    ]
+    points = [
+        drawings.Point(run.name, run.p50_ms, run.shipped.accuracy, blue=True, filled=True)
+        for run in comparison.runs
+        if run.p50_ms
+    ]
+    return {
+        "accuracy": drawings.interval_rows(rows, "top-1 accuracy, %"),
+        "speed": drawings.tradeoff(points, "p50 latency of one image, ms")
+        if len(points) > 1
+        else "",
+    }
+
+
+def _matrices(comparison: ComparedRuns) -> Iterable[tuple[str, str]]:
+    for at, run in enumerate(comparison.runs[:MAX_MATRICES]):
+        if len(run.per_class) <= drawings.FEW_CLASSES:
+            names = [row.name for row in run.per_class]
+            matrix = drawings.confusion_matrix(names, run.shipped.confusion, f"confusion{at}")
+            yield run.name, matrix
+
+
+def _per_class(comparison: ComparedRuns) -> list[tuple[str, list[str]]]:
+    """Class -> F1 in every run; empty when they do not have the same classes."""
+    classes = [tuple(row.name for row in run.per_class) for run in comparison.runs]
+    if len(set(classes)) > 1:
+        return []
+    return [
+        (name, [words.percent(run.per_class[at].f1) for run in comparison.runs])
+        for at, name in enumerate(classes[0])
+    ]
