@@ -72,7 +72,8 @@ class Contract:
     Attributes:
       name: the recipe's name.
       format: "tflite" or "onnx".
-      precision: "fp32" or "int8-qat"; a promise that inspect proves or refutes.
+      precision: "fp32", "fp16", "w8", "int8-ptq" or "int8-qat"; a promise that inspect proves or
+        refutes.
       labels: class names in the order of the output's last axis.
       decode: from the bytes of an image file to RGB.
       preprocessing: from RGB to the float input; a uint8 input takes the resized RGB bytes.

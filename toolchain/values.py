@@ -148,10 +148,11 @@ class TrainedModel:
 
 @dataclass(frozen=True, slots=True)
 class QuantizedModel:
-    """Weights after quantization-aware training and one activation range a tensor.
+    """Weights on the integer grid and one activation range a tensor.
 
     Attributes:
-      folder: holds weights.safetensors: kernels with BatchNormalization folded in, and biases.
+      folder: holds kernels with BatchNormalization folded in, and biases: calibrated.safetensors
+        before any training (int8-ptq), weights.safetensors after it (int8-qat, where asked for).
       classes: names, in the order of the outputs.
       ranges: layer name -> (scale, zero point) of its output: real = scale * (stored - zero
         point), stored in 0..255.
@@ -196,7 +197,7 @@ class FileVerification:
       runtime: "litert" or "onnxruntime".
       images: how many were compared.
       agreement: share with the same top-1 as the Keras model it came from.
-      max_difference: largest absolute difference of a probability.
+      max_difference: largest absolute difference of a probability from that model's.
       accuracy: top-1 on the test split, 0..1 with its Wilson interval.
       reference_accuracy: of the Keras model it came from, same images (0..1).
       confusion: confusion[true][predicted], counts.

@@ -9,13 +9,14 @@ import pytest
 
 from toolchain import __version__
 from toolchain.contract import read_contract_file
-from toolchain.errors import ExitCode, GateError
+from toolchain.errors import ExitCode, GateError, InputError
 from toolchain.export import stage
 from toolchain.export.stage import export_models
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_promise
 from toolchain.quantization.stage import quantize_model
+from toolchain.recipe.sections import PRECISIONS
 from toolchain.run import sha256_file
 from toolchain.runtimes.carried import read_contract
 
@@ -112,6 +113,33 @@ def test_only_what_the_recipe_asks_for_is_written(small_vgg_run, quantized, tmp_
     assert names == {"tiny.fp32.onnx", "labels.txt", "contract.json"}
 
 
+def test_every_precision_is_written_and_tells_which_weights_it_has(
+    small_vgg_run, quantized, tmp_path
+) -> None:
+    run = small_vgg_run
+    entries = export_models(
+        run.trained, quantized, run.dataset, onnx_only(run.recipe, *PRECISIONS), {}, tmp_path
+    )
+    assert set(entries) == {f"tiny.{precision}.onnx" for precision in PRECISIONS}
+    for precision in PRECISIONS:
+        check_promise(inspect_file(tmp_path / f"tiny.{precision}.onnx"), precision)
+    weights = {
+        precision: entries[f"tiny.{precision}.onnx"].contract.lineage["weights_sha256"]
+        for precision in PRECISIONS
+    }
+    assert weights["fp32"] == weights["fp16"] == weights["w8"]
+    assert weights["int8-ptq"] == sha256_file(quantized.folder / "calibrated.safetensors")
+    sizes = [entries[f"tiny.{precision}.onnx"].bytes for precision in ("fp32", "fp16", "w8")]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_an_int8_file_needs_a_quantized_model(small_vgg_run, tmp_path) -> None:
+    run = small_vgg_run
+    with pytest.raises(InputError, match="int8-ptq"):
+        recipe = onnx_only(run.recipe, "int8-ptq")
+        export_models(run.trained, None, run.dataset, recipe, {}, tmp_path)
+
+
 def test_the_same_run_exports_the_same_bytes(small_vgg_run, quantized, tmp_path) -> None:
     run, hashes = small_vgg_run, []
     recipe = onnx_only(run.recipe, "fp32", "int8-qat")
@@ -125,8 +153,8 @@ def test_the_same_run_exports_the_same_bytes(small_vgg_run, quantized, tmp_path)
 
 def test_a_file_whose_name_lies_is_refused(small_vgg_run, quantized, tmp_path, monkeypatch) -> None:
     """Float arithmetic under the name int8-qat, as a converter that gives up would leave it."""
-    real = stage._graph
-    monkeypatch.setattr(stage, "_graph", lambda *arguments: (real(*arguments)[0], None))
+    real = stage._source
+    monkeypatch.setattr(stage, "_source", lambda *given: replace(real(*given), ranges=None))
     run = small_vgg_run
     with pytest.raises(GateError, match="promises int8-qat") as caught:
         export_models(

@@ -14,6 +14,7 @@ from toolchain.export.flatbuffer import embed, tensor_specs
 from toolchain.export.tflite import convert
 from toolchain.images.preprocess import Preprocessing, normalise
 from toolchain.inspection.read import inspect_file
+from toolchain.inspection.scheme import check_promise
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold
 from toolchain.quantization.graph import IMAGE, snap_biases
@@ -27,6 +28,9 @@ TOLERANCE = {
     # int8 against the QAT graph: the mean difference, and the share with the same class.
     "int8 probability": 0.02,
     "int8 agreement": 0.9,
+    # float16 keeps 11 bits of a kernel; int8 kernels with activations rounded when they are met.
+    "fp16": 5e-3,
+    "w8": 0.1,
     # uint8 probabilities come in steps of 1/256.
     "uint8 probability": 0.02,
 }
@@ -60,8 +64,10 @@ def case(small_vgg_network) -> Case:
 
 @pytest.fixture(scope="module")
 def files(case: Case) -> dict[str, bytes]:
-    """Three conversions, which cost seconds each."""
+    """Conversions cost seconds each."""
     return {
+        "fp16": convert(fold(case.network), None, "float32", kernels="float16"),
+        "w8": convert(fold(case.network), None, "float32", kernels="int8"),
         "fp32": convert(fold(case.network), None, "float32"),
         "int8": convert(case.graph, case.ranges, "float32"),
         "uint8": convert(case.graph, case.ranges, "uint8"),
@@ -78,6 +84,17 @@ def test_a_float_file_computes_what_keras_computes(case: Case, files) -> None:
     expected = softmax(case.network(case.images, training=False).numpy())
     assert np.median(expected.max(axis=1)) < 0.999
     assert np.abs(answers(files["fp32"], case.images) - expected).max() < TOLERANCE["fp32"]
+
+
+@pytest.mark.parametrize("kind", ["fp16", "w8"])
+def test_kernels_stored_small_change_little_and_save_space(case, files, kind, tmp_path) -> None:
+    expected = softmax(case.network(case.images, training=False).numpy())
+    found = answers(files[kind], case.images)
+    assert 0 < np.abs(found - expected).max() < TOLERANCE[kind]
+    path = tmp_path / f"x.{kind}.tflite"
+    path.write_bytes(files[kind])
+    check_promise(inspect_file(path), kind)
+    assert len(files[kind]) < len(files["fp32"]) * (0.75 if kind == "fp16" else 0.6)
 
 
 def test_an_integer_file_computes_what_the_simulation_computes(case: Case, files) -> None:
@@ -106,7 +123,7 @@ def test_a_uint8_file_takes_raw_rgb_bytes(case: Case, files) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["fp32", "int8", "uint8"])
+@pytest.mark.parametrize("kind", ["fp32", "fp16", "w8", "int8", "uint8"])
 def test_the_signature_names_the_tensors_and_fixes_the_batch(files, kind: str) -> None:
     given, returned = tensor_specs(files[kind])
     assert (given.name, given.shape) == (IMAGE, (1, SIZE, SIZE, 3))

@@ -156,6 +156,57 @@ def test_accuracy_gate_counts_points_against_fp32(tmp_path: Path) -> None:
     assert verified(file, gates=exact, **{"int8-qat": own}).passed
 
 
+def of_precision(folder: Path, precision: str, **weights) -> ExportedModel:
+    """The float network under another name: what is judged is what it answers."""
+    build = float_nodes(dataclasses.replace(Weights(), **weights))
+    path = write_onnx(folder / f"tiny.{precision}.onnx", build, contract(precision=precision))
+    return exported(path)
+
+
+# Added to the logit of "red": probabilities move, and no class changes.
+SHIFTS = {"fp16": 1.5, "w8": 3.0, "int8-ptq": 3.0, "int8-qat": 3.0}
+
+
+@pytest.mark.parametrize("precision", SHIFTS)
+def test_each_precision_has_a_bound_of_its_own_on_probabilities(
+    precision: str, tmp_path: Path
+) -> None:
+    """Every class is still right, and the file is refused all the same."""
+    exact = of_precision(tmp_path, precision)
+    assert verified(exact, **{"int8-ptq": REFERENCE}).passed
+    shifted = np.asarray([0.02 + SHIFTS[precision], -0.01, 0.03], np.float32)
+    file = of_precision(tmp_path, precision, dense_bias=shifted)
+    found = verified(file, **{"int8-ptq": REFERENCE}).files[0]
+    assert (found.agreement, found.accuracy.value) == (1.0, 1.0)
+    key = f"{precision.split('-', maxsplit=1)[0]}_difference"
+    (failure,) = found.failures
+    assert f"verify.{key}" in failure
+    loose = dataclasses.replace(GATES, **{key: 1.0})
+    assert verified(file, gates=loose, **{"int8-ptq": REFERENCE}).passed
+
+
+@pytest.mark.parametrize("precision", ["fp16", "w8"])
+def test_files_that_store_the_float_model_are_held_against_it(
+    precision: str, tmp_path: Path
+) -> None:
+    other = np.roll(REFERENCE, 1, axis=1)
+    found = verified(of_precision(tmp_path, precision), **{"int8-qat": other, "int8-ptq": other})
+    assert found.passed
+
+
+def test_calibration_alone_may_lose_more_than_training(tmp_path: Path) -> None:
+    leaning = {"dense_bias": np.asarray([BIAS, -0.01, 0.03], np.float32)}
+    own = probabilities(PIXELS, dataclasses.replace(Weights(), **leaning))
+    references = {"int8-ptq": own, "int8-qat": own}
+    gates = dataclasses.replace(GATES, accuracy_drop=1.0, ptq_accuracy_drop=50.0)
+    for precision, passes in (("int8-qat", False), ("int8-ptq", True)):
+        file = of_precision(tmp_path, precision, **leaning)
+        assert verified(file, gates=gates, **references).passed == passes
+    tight = dataclasses.replace(gates, ptq_accuracy_drop=1.0)
+    found = verified(of_precision(tmp_path, "int8-ptq", **leaning), gates=tight, **references)
+    assert "verify.ptq_accuracy_drop" in found.files[0].failures[0]
+
+
 def test_file_changed_after_export_is_refused(tmp_path: Path) -> None:
     file = float_file(tmp_path)
     file.path.write_bytes(file.path.read_bytes() + b"\0")

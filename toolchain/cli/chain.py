@@ -33,6 +33,7 @@ class Stage:
       reads: the stages whose files it reads.
       work: does it; gets the recipe, the run and the empty folder to fill.
       summary: prints what came out, when it ran or was current.
+      external: what else it depends on, in a few words: files of the user, keys of other sections.
     """
 
     name: str
@@ -55,7 +56,14 @@ STAGES: Final = {
             stages.show_train,
             weights_fingerprint,
         ),
-        Stage("quantize", ("quantize",), ("data", "train"), stages.quantize, stages.show_quantize),
+        Stage(
+            "quantize",
+            ("quantize",),
+            ("data", "train"),
+            stages.quantize,
+            stages.show_quantize,
+            stages.trains_int8,
+        ),
         Stage(
             "export",
             ("export",),
@@ -88,14 +96,9 @@ def needed(until: str, recipe: Recipe) -> list[Stage]:
     """The stages up to `until`, in order; quantize is left out when no int8 file is asked for."""
     names = list(STAGES)
     chosen = names[: names.index(until) + 1]
-    if until != "quantize" and not wants_int8(recipe):
+    if until != "quantize" and not recipe.int8_precisions():
         chosen = [name for name in chosen if name != "quantize"]
     return [STAGES[name] for name in chosen]
-
-
-def wants_int8(recipe: Recipe) -> bool:
-    """Whether the recipe asks for a quantized file."""
-    return any(precision.startswith("int8") for precision in recipe.export.precisions)
 
 
 def upstream_of(stage: Stage, recipe: Recipe, run: Run) -> dict[str, str]:
@@ -106,7 +109,7 @@ def upstream_of(stage: Stage, recipe: Recipe, run: Run) -> dict[str, str]:
     """
     upstream = {}
     for name in stage.reads:
-        if name == "quantize" and not wants_int8(recipe):
+        if name == "quantize" and not recipe.int8_precisions():
             continue
         manifest = run.manifest(name)
         if manifest is None:

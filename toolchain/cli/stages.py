@@ -131,6 +131,11 @@ def quantize(recipe: Recipe, run: Run, out: Path) -> None:
         quantize_model(load_trained(run), load_dataset(recipe, run), recipe, out)
 
 
+def trains_int8(recipe: Recipe) -> str:
+    """Other files asked for, such as fp16, are no reason to train again; int8-qat is one."""
+    return "int8-qat" if "int8-qat" in recipe.int8_precisions() else ""
+
+
 def show_quantize(run: Run) -> None:
     """Accuracy of the calibrated start and of the best epoch."""
     model = QuantizedModel.load(run.stage("quantize"))
@@ -165,10 +170,12 @@ def load_trained(run: Run) -> TrainedModel:
 
 
 def load_quantized(recipe: Recipe, run: Run) -> QuantizedModel | None:
-    """The quantized model after its weights' hash was compared; None when none is asked for."""
-    if not any(precision.startswith("int8") for precision in recipe.export.precisions):
+    """The quantized model after its files' hashes were compared; None when none is asked for."""
+    manifest = run.manifest("quantize")
+    if not recipe.int8_precisions() or manifest is None:
         return None
-    run.require("quantize", "weights.safetensors")
+    for name in manifest.files:
+        run.require("quantize", name)
     return QuantizedModel.load(run.stage("quantize"))
 
 

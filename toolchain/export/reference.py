@@ -27,7 +27,10 @@ def reference_probabilities(
     rows: NDArray[np.int64],
     recipe: Recipe,
 ) -> dict[str, NDArray[np.float32]]:
-    """Probabilities by precision: "fp32" of the float network, "int8-qat" of the QAT graph.
+    """Probabilities by precision: "fp32" of the float network, others of their simulation.
+
+    Files in fp16 and w8 come from the float network; an int8 file comes from the graph with
+    rounding that has its weights.
 
     Each is float32 [len(rows), classes]; `rows` are positions in the dataset.
     """
@@ -37,7 +40,9 @@ def reference_probabilities(
     prepare = preparation(recipe)
     models: dict[str, Any] = {"fp32": restore(trained, recipe)}
     if quantized is not None:
-        models["int8-qat"] = qat_model(*quantized_graph(trained, quantized, recipe))
+        for precision in recipe.int8_precisions():
+            graph, ranges = quantized_graph(trained, quantized, recipe, precision)
+            models[precision] = qat_model(graph, ranges)
     answers = {}
     for name, model in models.items():
         label = f"Keras {name} on the test split"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain import __version__
@@ -16,17 +17,35 @@ from toolchain.contract import (
     TensorSpec,
     write_contract_file,
 )
+from toolchain.errors import InputError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_promise
-from toolchain.quantization.graph import IMAGE, Affine, Graph
-from toolchain.quantization.stage import folded, quantized_graph
+from toolchain.quantization.graph import IMAGE, KERNELS, Affine, Graph
+from toolchain.quantization.stage import WEIGHTS_OF, folded, quantized_graph
 from toolchain.recipe import Recipe
 from toolchain.run import sha256_file, write_bytes, write_text
 from toolchain.terminal import working
 from toolchain.training.device import configure
 from toolchain.training.stage import WEIGHTS_FILE
-from toolchain.values import Dataset, QuantizedModel, TrainedModel
+from toolchain.values import Dataset, EpochRecord, QuantizedModel, TrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What the files of one precision are written from.
+
+    Attributes:
+      graph: folded network.
+      ranges: of the activations; None for files that compute in float.
+      weights: the file that the graph's weights came from.
+      measured: the epoch that left them.
+    """
+
+    graph: Graph
+    ranges: dict[str, Affine] | None
+    weights: Path
+    measured: EpochRecord
 
 
 def export_models(
@@ -42,7 +61,7 @@ def export_models(
     With export.onnx_static an ONNX file has a twin for batches of one, `…<precision>.b1.onnx`.
 
     Args:
-      trained, quantized: what is exported; quantized may be None when no int8 file is asked for.
+      trained, quantized: what is exported; quantized is None when no int8 file is asked for.
       dataset: what they were trained on.
       recipe: says which files.
       lineage: hashes of what lies upstream, for the contract.
@@ -50,18 +69,18 @@ def export_models(
 
     Raises:
       GateError: a written file does not hold what its name promises.
+      InputError: an int8 file is asked for and `quantized` is None.
     """
     configure(
         dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, precision="float32"))
     )
     entries = {}
     for precision in recipe.export.precisions:
-        graph, ranges = _graph(trained, quantized, recipe, precision)
-        model = trained if precision == "fp32" or quantized is None else quantized
-        base = _contract(model, dataset, recipe, lineage, precision)
+        source = _source(trained, quantized, recipe, precision)
+        base = _contract(source, dataset, recipe, lineage, precision)
         for name, asked in _variants(base, recipe).items():
             with working(f"writing {name}"):
-                contract, data = _write(graph, ranges, recipe, asked)
+                contract, data = _write(source, recipe, asked)
                 write_bytes(out / name, data)
             check_promise(inspect_file(out / name), precision)
             sha256 = hashlib.sha256(data).hexdigest()
@@ -71,41 +90,46 @@ def export_models(
     return entries
 
 
-def _graph(
+def _source(
     trained: TrainedModel, quantized: QuantizedModel | None, recipe: Recipe, precision: str
-) -> tuple[Graph, dict[str, Affine] | None]:
-    if precision == "fp32" or quantized is None:
-        return folded(trained, recipe), None
-    return quantized_graph(trained, quantized, recipe)
+) -> _Source:
+    if precision in KERNELS:
+        best = trained.history[trained.best]
+        return _Source(folded(trained, recipe), None, trained.folder / WEIGHTS_FILE, best)
+    if quantized is None:
+        raise InputError(f"expected a quantized model to write {precision} from, received none")
+    graph, ranges = quantized_graph(trained, quantized, recipe, precision)
+    measured = quantized.history[0 if precision == "int8-ptq" else quantized.best]
+    return _Source(graph, ranges, quantized.folder / WEIGHTS_OF[precision], measured)
 
 
 def _contract(
-    model: TrainedModel | QuantizedModel,
+    source: _Source,
     dataset: Dataset,
     recipe: Recipe,
     lineage: dict[str, str],
     precision: str,
 ) -> Contract:
-    """What the files of a model have in common, with the tensors of a plain ONNX file."""
+    """What the files of one precision have in common, with the tensors of a plain ONNX file."""
     size, kind = int(recipe.input.size or 0), recipe.export.output
-    best = model.history[model.best]
+    classes, accuracy = dataset.classes, source.measured.validation_accuracy
     images = len(dataset.indices("validation"))
     return Contract(
         name=recipe.name,
         format="onnx",
         precision=precision,
-        labels=model.classes,
+        labels=classes,
         preprocessing=Preprocessing.of(recipe.input.pixels, size),
         input=TensorSpec(IMAGE, (-1, size, size, 3), "float32"),
-        output=TensorSpec(kind, (-1, len(model.classes)), "float32"),
+        output=TensorSpec(kind, (-1, len(classes)), "float32"),
         lineage={
             **lineage,
             "toolchain": __version__,
             "recipe_sha256": recipe.sha256(),
-            "weights_sha256": sha256_file(model.folder / WEIGHTS_FILE),
+            "weights_sha256": sha256_file(source.weights),
         },
         output_kind=kind,
-        accuracy=Accuracy("validation", images, best.validation_accuracy) if images else None,
+        accuracy=Accuracy("validation", images, accuracy) if images else None,
     )
 
 
@@ -129,18 +153,17 @@ def _variants(base: Contract, recipe: Recipe) -> dict[str, Contract]:
     return found
 
 
-def _write(
-    graph: Graph, ranges: dict[str, Affine] | None, recipe: Recipe, contract: Contract
-) -> tuple[Contract, bytes]:
+def _write(source: _Source, recipe: Recipe, contract: Contract) -> tuple[Contract, bytes]:
     """The file with its contract inside, and that contract; a TFLite file says its tensors."""
     if contract.format == "onnx":
         from toolchain.export.onnx import to_onnx
 
-        return contract, to_onnx(graph, ranges, contract, recipe.export.opset)
+        return contract, to_onnx(source.graph, source.ranges, contract, recipe.export.opset)
     from toolchain.export.flatbuffer import tensor_specs
     from toolchain.export.tflite import carry, convert
 
-    data = convert(graph, ranges, recipe.export.int8_io, contract.output_kind)
+    io, kernels = recipe.export.int8_io, KERNELS.get(contract.precision, "int8")
+    data = convert(source.graph, source.ranges, io, contract.output_kind, kernels)
     given, returned = tensor_specs(data)
     contract = dataclasses.replace(contract, input=given, output=returned)
     return contract, carry(data, contract)

@@ -16,7 +16,11 @@ from toolchain.quantization.qat import qat_model
 
 
 def convert(
-    graph: Graph, ranges: dict[str, Affine] | None, io: str, output: str = "probabilities"
+    graph: Graph,
+    ranges: dict[str, Affine] | None,
+    io: str,
+    output: str = "probabilities",
+    kernels: str = "float32",
 ) -> bytes:
     """The graph as a TFLite file with one signature, batch 1 (a runtime may resize it).
 
@@ -28,14 +32,18 @@ def convert(
       ranges: one a name of `range_points`; None writes a float file.
       io: "float32" or "uint8" for an integer file; a float file is always float32.
       output: "probabilities" or "logits".
+      kernels: what a float file stores its kernels as. float16 computes as float32 does; with
+        int8 the runtime quantizes each activation when it meets one (dynamic range).
     """
     model = to_keras(graph) if ranges is None else qat_model(graph, ranges)
     converter = _converter(model, graph.size, output)
-    if ranges is not None:
+    if ranges is not None or kernels != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if io == "uint8":
-            converter.inference_input_type = tf.uint8
-            converter.inference_output_type = tf.uint8
+    if kernels == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if ranges is not None and io == "uint8":
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.uint8
     return finish(converter.convert())
 
 

@@ -92,7 +92,7 @@ class OnnxGraph:
         return self._dtype_of(name)
 
     def stored(self, node: Any, position: int) -> str:
-        """Dtype an op's weights lie in the file in, behind DequantizeLinear and layout ops."""
+        """Dtype an op's weights lie in the file in, behind casts, scales and layout ops."""
         if position >= len(node.input):
             return ""
         name = node.input[position]
@@ -104,13 +104,16 @@ class OnnxGraph:
                 break
             if producer.op_type == "Constant":
                 return self._constant(producer)
-            if not producer.input:
-                break
-            followed = producer.op_type in LAYOUT | {_DEQUANTIZE, _QUANTIZE, "Cast"}
-            if not followed:
+            if not producer.input or not self._passes_weights(producer):
                 break
             name = producer.input[0]
         return self._dtype_of(name)
+
+    def _passes_weights(self, node: Any) -> bool:
+        """Whether the same weights come out, stored another way: moved, cast, or times a scale."""
+        if node.op_type == "Mul":
+            return all(name in self._stored for name in node.input[1:])
+        return node.op_type in LAYOUT | {_DEQUANTIZE, _QUANTIZE, "Cast"}
 
     def ends_at(self, node: Any, edges: frozenset[str]) -> bool:
         """Whether everything after an op, up to the outputs, is layout or one of `edges`."""

@@ -16,6 +16,8 @@ Op = Literal[
     "conv", "depthwise", "dense", "relu", "relu6", "add", "max_pool", "mean", "max", "flatten"
 ]
 IMAGE: Final = "image"
+# What the kernels of files that compute in float are stored as, by precision.
+KERNELS: Final = {"fp32": "float32", "fp16": "float16", "w8": "int8"}
 WITH_WEIGHTS: Final = frozenset({"conv", "depthwise", "dense"})
 # These pass values on or choose among them: the output has the range of the input.
 SAME_RANGE: Final = frozenset({"max_pool", "max", "flatten"})

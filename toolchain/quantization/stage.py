@@ -1,8 +1,12 @@
-"""The quantization stage: fold, calibrate, train with rounding; never worse than its start."""
+"""The quantization stage: fold, calibrate, train with rounding; never worse than its start.
+
+One calibration and one training serve the int8 files of both precisions and both formats.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import tf_keras
 
@@ -19,17 +23,20 @@ from toolchain.training.stage import WEIGHTS_FILE, pixel_examples, preparation
 from toolchain.training.weights import assign, read_safetensors, save_weights, variables
 from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
+# Precision -> folded weights on the integer grid: the calibrated start, and after training.
+WEIGHTS_OF: Final = {"int8-ptq": "calibrated.safetensors", "int8-qat": WEIGHTS_FILE}
+
 
 def quantize_model(
     trained: TrainedModel, dataset: Dataset, recipe: Recipe, out: Path
 ) -> QuantizedModel:
-    """Quantization-aware training of a trained model.
+    """Calibrate a trained model and, where the recipe asks for int8-qat, train it with rounding.
 
     Calibration images come from the train split only. The calibrated start is measured first and
     counts as an epoch, so training can only improve on it.
 
     Returns:
-      The saved QuantizedModel; its folded weights are in `out`/weights.safetensors.
+      The saved QuantizedModel; its folded weights are in the files of `WEIGHTS_OF` in `out`.
     """
     configure(recipe)
     tf_keras.mixed_precision.set_global_policy("float32")
@@ -40,10 +47,12 @@ def quantize_model(
     settings = recipe.quantize
     sample = calibration_examples(train, settings.calibration_images, recipe.train.seed)
     ranges = calibrate(graph, sample, prepare, preprocessing)
+    save_weights(snap_biases(graph, ranges), out / WEIGHTS_OF["int8-ptq"])
     model = qat_model(graph, ranges)
+    trains = "int8-qat" in recipe.int8_precisions()
     plan = Plan(
         phase="quantize",
-        epochs=settings.epochs,
+        epochs=settings.epochs if trains else 0,
         batch_size=recipe.train.batch_size,
         learning_rate=settings.learning_rate,
         seed=recipe.train.seed,
@@ -55,7 +64,9 @@ def quantize_model(
         baseline=True,
     )
     fitted = fit(model, train, pixel_examples(dataset, "validation"), plan)
-    save_weights(snap_biases(graph.with_arrays(get_arrays(model)), ranges), out / WEIGHTS_FILE)
+    if trains:
+        best = graph.with_arrays(get_arrays(model))
+        save_weights(snap_biases(best, ranges), out / WEIGHTS_OF["int8-qat"])
     quantized = QuantizedModel(
         folder=out,
         classes=trained.classes,
@@ -82,9 +93,9 @@ def folded(trained: TrainedModel, recipe: Recipe) -> Graph:
 
 
 def quantized_graph(
-    trained: TrainedModel, quantized: QuantizedModel, recipe: Recipe
+    trained: TrainedModel, quantized: QuantizedModel, recipe: Recipe, precision: str
 ) -> tuple[Graph, dict[str, Affine]]:
-    """The graph with its weights after QAT, and the ranges."""
-    arrays = read_safetensors(quantized.folder / WEIGHTS_FILE)
+    """The graph with the weights of "int8-ptq" or "int8-qat", and the ranges."""
+    arrays = read_safetensors(quantized.folder / WEIGHTS_OF[precision])
     ranges = {name: Affine(*stored) for name, stored in quantized.ranges.items()}
     return folded(trained, recipe).with_arrays(arrays), ranges

@@ -172,9 +172,13 @@ class FineTuneSection:
 class QuantizeSection:
     """[quantize]: quantization-aware training, started from calibrated ranges."""
 
-    epochs: int = setting(2, "at most; 0 keeps the calibrated start", low=0, high=1000)
+    epochs: int = setting(2, "of int8-qat at most; 0 keeps int8-ptq", low=0, high=1000)
     learning_rate: float = setting(1e-5, "constant", low=1e-9, high=1.0)
     calibration_images: int = setting(640, "taken from the train split", low=1, high=100_000)
+
+
+# float32; float16 weights; int8 weights (dynamic range); all int8, calibrated or trained so.
+PRECISIONS = ("fp32", "fp16", "w8", "int8-ptq", "int8-qat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class ExportSection:
         ("tflite", "onnx"), "file formats", choices=("tflite", "onnx")
     )
     precisions: tuple[str, ...] = setting(
-        ("fp32", "int8-qat"), "precisions", choices=("fp32", "int8-qat")
+        ("fp32", "int8-qat"), "precisions; int8-qat alone needs training", choices=PRECISIONS
     )
     int8_io: str = setting(
         "float32",
@@ -214,12 +218,28 @@ class VerifySection:
     fp32_difference: float = setting(
         1e-4, "largest probability difference of fp32 files", low=0.0, high=1.0
     )
+    fp16_difference: float = setting(
+        0.02, "largest probability difference of fp16 files", low=0.0, high=1.0
+    )
+    fp16_agreement: float = setting(
+        0.995, "least top-1 agreement of fp16 files with the float model", low=0.0, high=1.0
+    )
+    w8_difference: float = setting(
+        0.05, "mean over photos of the largest difference, w8 files", low=0.0, high=1.0
+    )
+    w8_agreement: float = setting(
+        0.98, "least top-1 agreement of w8 files with the float model", low=0.0, high=1.0
+    )
+    int8_difference: float = setting(
+        0.02, "the same for int8 files and their simulation", low=0.0, high=1.0
+    )
     int8_agreement: float = setting(
-        0.99, "least top-1 agreement of int8 files with the QAT graph", low=0.0, high=1.0
+        0.99, "least top-1 agreement of int8 files with their simulation", low=0.0, high=1.0
     )
     accuracy_drop: float = setting(
-        0.5, "most points an int8 file may lose against fp32", low=0.0, high=100.0
+        0.5, "most points a file may lose against fp32", low=0.0, high=100.0
     )
+    ptq_accuracy_drop: float = setting(2.0, "the same for int8-ptq", low=0.0, high=100.0)
     images: int = setting(0, "of the test split; 0 takes all", low=0, high=10_000_000)
 
 
@@ -250,6 +270,10 @@ class Recipe:
     export: ExportSection = field(default_factory=ExportSection)
     verify: VerifySection = field(default_factory=VerifySection)
     benchmark: BenchmarkSection = field(default_factory=BenchmarkSection)
+
+    def int8_precisions(self) -> tuple[str, ...]:
+        """Those of the precisions asked for that need calibrated ranges."""
+        return tuple(one for one in self.export.precisions if one.startswith("int8"))
 
     def section(self, name: str) -> dict[str, Any]:
         """One section as plain data: what a stage that reads it depends on."""

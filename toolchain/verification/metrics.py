@@ -35,6 +35,15 @@ def max_difference(first: Probabilities, second: Probabilities) -> float:
     return float(np.max(np.abs(first.astype(np.float64) - second)))
 
 
+def mean_difference(first: Probabilities, second: Probabilities) -> float:
+    """Mean over the rows of the largest difference of one probability in each, 0..1.
+
+    Unlike the largest of all it does not grow with the number of rows, and unlike the mean of all
+    it does not shrink with the number of classes.
+    """
+    return float(np.mean(np.max(np.abs(first.astype(np.float64) - second), axis=1)))
+
+
 def accuracy(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
     """Share of rows whose top-1 is the label, 0..1."""
     return float(np.mean(top1(probabilities) == labels))
