@@ -188,6 +188,42 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Flip:
+    """A test photo that a file gives another class than the float file does.
+
+    Attributes:
+      index: its position in the Dataset, as in `evidence.Answers.rows`.
+      name: in its source.
+      label: its class.
+      before, after: what the float file and this one call it.
+    """
+
+    index: int
+    name: str
+    label: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The accuracy of a file against that of the float file on the same photos.
+
+    Attributes:
+      baseline: the float file's name; "Keras" for the model itself, where there is no such file.
+      gained, lost: photos that this file alone gets right, and that the float file alone does.
+      difference: (gained - lost) / photos, with Newcombe's interval.
+      p_value: McNemar's exact test: how often chance alone splits so many photos as unevenly.
+    """
+
+    baseline: str
+    gained: int
+    lost: int
+    difference: Interval
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileVerification:
     """One exported file against the model it came from, on the test split.
 
@@ -203,6 +239,9 @@ class FileVerification:
       confusion: confusion[true][predicted], counts.
       failures: the gates it missed, one sentence each; empty when it passed.
       top5: share whose class is among the five most probable; None with five classes or fewer.
+      mean_difference: mean over the photos of the largest difference of a probability.
+      paired: against the float file; that one itself is held against the Keras model.
+      flips: the photos that the two call differently.
     """
 
     file: str
@@ -217,6 +256,9 @@ class FileVerification:
     confusion: tuple[tuple[int, ...], ...]
     failures: tuple[str, ...]
     top5: Interval | None = None
+    mean_difference: float = 0.0
+    paired: Paired | None = None
+    flips: tuple[Flip, ...] = ()
 
     @property
     def f1(self) -> float:

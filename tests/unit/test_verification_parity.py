@@ -19,10 +19,12 @@ from toolchain.recipe.sections import VerifySection
 from toolchain.run import sha256_file
 from toolchain.runtimes import read_contract
 from toolchain.values import Verification
-from toolchain.verification import ask, verify
+from toolchain.verification import Photos, ask, verify
 
 PIXELS, LABELS = images(60)
 REFERENCE = probabilities(PIXELS)
+# The photos lie at odd places of a Dataset.
+PHOTOS = Photos(np.arange(60) * 2 + 1, tuple(f"{at}.png" for at in range(60)), LABELS)
 GATES = VerifySection()
 # Added to the logit of "red": about one image in five is then called red wrongly.
 BIAS = 4.9
@@ -45,7 +47,7 @@ def int8_file(folder: Path, *, carried: Contract | None = None, **weights):
 
 def verified(*files: ExportedModel, gates: VerifySection = GATES, **changes) -> Verification:
     references = {"fp32": REFERENCE, "int8-qat": REFERENCE, **changes}
-    return verify(ask(files, PIXELS), references, LABELS, CLASSES, gates)
+    return verify(ask(files, PIXELS), references, PHOTOS, CLASSES, gates)
 
 
 def test_right_files_pass_in_both_formats(tmp_path: Path) -> None:
@@ -207,6 +209,29 @@ def test_calibration_alone_may_lose_more_than_training(tmp_path: Path) -> None:
     assert "verify.ptq_accuracy_drop" in found.files[0].failures[0]
 
 
+def test_flipped_photos_are_named_and_counted_on_both_sides(tmp_path: Path) -> None:
+    leaning = {"dense_bias": np.asarray([BIAS, -0.01, 0.03], np.float32)}
+    own = probabilities(PIXELS, dataclasses.replace(Weights(), **leaning))
+    gates = dataclasses.replace(GATES, accuracy_drop=100.0)
+    plain, worse = verified(
+        float_file(tmp_path),
+        of_precision(tmp_path, "int8-qat", **leaning),
+        gates=gates,
+        **{"int8-qat": own},
+    ).files
+    assert (plain.paired.baseline, worse.paired.baseline) == ("Keras", "tiny.fp32.onnx")
+    assert (plain.paired.p_value, plain.flips) == (1.0, ())
+    flipped = np.flatnonzero(own.argmax(axis=1) != REFERENCE.argmax(axis=1))
+    assert [flip.index for flip in worse.flips] == PHOTOS.rows[flipped].tolist()
+    assert [flip.name for flip in worse.flips] == [f"{at}.png" for at in flipped]
+    for flip, at in zip(worse.flips, flipped, strict=True):
+        assert (flip.label, flip.before, flip.after) == (LABELS[at], LABELS[at], 0)
+    assert (worse.paired.gained, worse.paired.lost) == (0, len(flipped))
+    assert worse.paired.difference.value == -len(flipped) / 60
+    assert worse.paired.difference.high < 0
+    assert worse.paired.p_value < 0.01
+
+
 def test_file_changed_after_export_is_refused(tmp_path: Path) -> None:
     file = float_file(tmp_path)
     file.path.write_bytes(file.path.read_bytes() + b"\0")
@@ -219,6 +244,6 @@ def test_references_must_fit_the_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\[60, 3\], received \[59, 3\]"):
         verified(file, fp32=REFERENCE[:59])
     with pytest.raises(InputError, match="int8-qat"):
-        verify(ask([int8_file(tmp_path)], PIXELS), {"fp32": REFERENCE}, LABELS, CLASSES, GATES)
+        verify(ask([int8_file(tmp_path)], PIXELS), {"fp32": REFERENCE}, PHOTOS, CLASSES, GATES)
     with pytest.raises(InputError, match="0 files"):
         verified()

@@ -22,6 +22,7 @@ from toolchain.terminal import native_log, say, table, working
 from toolchain.values import (
     Dataset,
     EpochRecord,
+    FileVerification,
     QuantizedModel,
     TrainedModel,
     Verification,
@@ -208,7 +209,7 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     Raises:
       GateError: a gate was missed; nothing is published.
     """
-    from toolchain.verification import ask
+    from toolchain.verification import Photos, ask
     from toolchain.verification import verify as compare
     from toolchain.verification.metrics import telling
 
@@ -223,7 +224,8 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
         chosen = telling(references["fp32"], labels)
         heatmaps = explain(trained, dataset, rows[chosen], references["fp32"][chosen], recipe)
     asked = ask(load_exported(run), dataset.pixels().view(rows))
-    result = compare(asked, references, labels, dataset.classes, recipe.verify)
+    photos = Photos(rows, tuple(dataset.names[row] for row in rows), labels)
+    result = compare(asked, references, photos, dataset.classes, recipe.verify)
     _table_of(result)
     if not result.passed:
         missed = [f"{file.file}: {text}" for file in result.files for text in file.failures]
@@ -251,6 +253,7 @@ def _table_of(result: Verification) -> None:
             f"{file.images:,}",
             f"{100 * file.accuracy.value:.2f}",
             f"{100 * file.accuracy.low:.1f} to {100 * file.accuracy.high:.1f}",
+            _against_float(file),
             f"{100 * file.reference_accuracy:.2f}",
             f"{100 * file.agreement:.2f}",
             f"{file.max_difference:.1e}",
@@ -258,8 +261,16 @@ def _table_of(result: Verification) -> None:
         )
         for file in result.files
     ]
-    columns = ("file", "photos", "top-1 %", "95 %", "Keras %", "agree %", "difference", "gates")
-    table("verification on the test split", columns, rows)
+    columns = ("file", "photos", "top-1 %", "95 %", "points to float", "Keras %", "agree %")
+    table("verification on the test split", (*columns, "difference", "gates"), rows)
+
+
+def _against_float(file: FileVerification) -> str:
+    """Points of accuracy gained on the float file, with the interval that chance leaves."""
+    if file.paired is None:
+        return ""
+    sure = file.paired.difference
+    return f"{100 * sure.value:+.2f} ({100 * sure.low:+.1f} to {100 * sure.high:+.1f})"
 
 
 def benchmark(recipe: Recipe, run: Run, out: Path) -> None:

@@ -6,10 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from toolchain.recipe.sections import VerifySection
+from toolchain.values import Paired
 from toolchain.verification import metrics
 from toolchain.verification.ask import Asked
 from toolchain.verification.metrics import Probabilities
@@ -86,20 +84,21 @@ def parity_failures(found: Probabilities, reference: Probabilities, gates: Gates
     return failures
 
 
-def accuracy_failures(
-    found: Probabilities, baseline: Probabilities, labels: NDArray[np.int64], gates: Gates
-) -> list[str]:
-    """Whether a file gets too many fewer images right than the float file."""
-    right = int(np.sum(metrics.top1(found) == labels))
-    before = int(np.sum(metrics.top1(baseline) == labels))
+def accuracy_failures(accuracy: float, count: int, paired: Paired, gates: Gates) -> list[str]:
+    """Whether a file gets too many fewer images right than the float file.
+
+    The gate is on what was counted; the interval says how far to trust it.
+    """
     # Counted in images, so that a drop of exactly the allowed points is not lost to rounding.
-    lost, count = before - right, len(labels)
+    lost = paired.lost - paired.gained
     if lost * 100 <= gates.accuracy_drop * count:
         return []
+    sure = paired.difference
     return [
-        f"{right / count:.2%} of the images are right, {100 * lost / count:.2f} points less than "
-        f"fp32 with {before / count:.2%}; at most {gates.accuracy_drop:g} points may be lost "
-        f"(verify.{gates.keys[2]})"
+        f"{accuracy:.2%} of the images are right, {100 * lost / count:.2f} points less than "
+        f"fp32 with {accuracy + lost / count:.2%} (95 %: {-100 * sure.high:.2f} to "
+        f"{-100 * sure.low:.2f}, p = {paired.p_value:.2g}); at most {gates.accuracy_drop:g} points "
+        f"may be lost (verify.{gates.keys[2]})"
     ]
 
 

@@ -21,6 +21,7 @@ from toolchain.verification.gates import (
     parity_failures,
 )
 from toolchain.verification.metrics import Probabilities
+from toolchain.verification.pairs import Photos, compare
 from toolchain.verification.statistics import wilson
 
 _BEST: Final = 5
@@ -28,18 +29,18 @@ _BEST: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """What every file is judged by; `baselines`: format -> answers its accuracy is held against."""
+    """What every file is judged by; `floats`: format -> its fp32 file's name and answers."""
 
-    labels: NDArray[np.int64]
+    photos: Photos
     classes: tuple[str, ...]
     gates: VerifySection
-    baselines: dict[str, Probabilities]
+    floats: dict[str, tuple[str, Probabilities]]
 
 
 def verify(
     asked: Sequence[Asked],
     references: Mapping[str, Probabilities],
-    labels: NDArray[np.int64],
+    photos: Photos,
     classes: tuple[str, ...],
     gates: VerifySection,
 ) -> Verification:
@@ -50,7 +51,7 @@ def verify(
       references: precision -> probabilities of the Keras model such files come from, float32
         [n, classes]: "fp32" the float model, always needed; "int8-ptq" and "int8-qat" the graphs
         that simulate such files.
-      labels: the images' classes, int64 [n].
+      photos: what was asked about.
       classes: names, in the order of the labels.
       gates: the bounds of the recipe.
 
@@ -61,8 +62,8 @@ def verify(
       InputError: no files, or references that do not fit the images.
       ModelError: a file has another number of classes.
     """
-    _check_arguments(asked, references, labels, classes, gates)
-    bounds = _Bounds(labels, classes, gates, _baselines(asked, references["fp32"]))
+    _check_arguments(asked, references, photos.labels, classes, gates)
+    bounds = _Bounds(photos, classes, gates, _floats(asked, references["fp32"]))
     files = tuple(_judge(one, references, bounds) for one in asked)
     return Verification(classes, files, passed=not any(file.failures for file in files))
 
@@ -90,12 +91,12 @@ def _check_arguments(
             )
 
 
-def _baselines(asked: Sequence[Asked], model: Probabilities) -> dict[str, Probabilities]:
-    """Format -> answers of its fp32 file, or of the float model where there is none."""
-    found = {one.model.contract.format: model for one in asked}
+def _floats(asked: Sequence[Asked], model: Probabilities) -> dict[str, tuple[str, Probabilities]]:
+    """Format -> name and answers of its fp32 file, or of the float model where there is none."""
+    found = {one.model.contract.format: ("Keras", model) for one in asked}
     for one in asked:
         if one.model.contract.precision == "fp32" and _comparable(one, model):
-            found[one.model.contract.format] = one.probabilities
+            found[one.model.contract.format] = (one.model.path.name, one.probabilities)
     return found
 
 
@@ -106,7 +107,7 @@ def _comparable(one: Asked, reference: Probabilities) -> bool:
 def _judge(
     one: Asked, references: Mapping[str, Probabilities], bounds: _Bounds
 ) -> FileVerification:
-    contract, found, labels = one.model.contract, one.probabilities, bounds.labels
+    contract, found, labels = one.model.contract, one.probabilities, bounds.photos.labels
     gates = gates_of(contract.precision, bounds.gates)
     reference = references[gates.reference]
     if not _comparable(one, reference):
@@ -117,7 +118,11 @@ def _judge(
         )
     failures = contract_failures(one, bounds.classes)
     failures += parity_failures(found, reference, gates)
-    failures += accuracy_failures(found, bounds.baselines[contract.format], labels, gates)
+    name, baseline = bounds.floats[contract.format]
+    if contract.precision == "fp32":
+        name, baseline = "Keras", references["fp32"]
+    paired, flips = compare(found, baseline, bounds.photos, name)
+    failures += accuracy_failures(metrics.accuracy(found, labels), len(labels), paired, gates)
     right = int(np.sum(metrics.top1(found) == labels))
     return FileVerification(
         file=one.model.path.name,
@@ -132,6 +137,9 @@ def _judge(
         confusion=tuple(tuple(map(int, row)) for row in metrics.confusion(found, labels)),
         failures=tuple(failures),
         top5=_top5(found, labels),
+        mean_difference=metrics.mean_difference(found, reference),
+        paired=paired,
+        flips=flips,
     )
 
 
