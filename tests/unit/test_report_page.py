@@ -107,7 +107,7 @@ def test_the_answer_names_the_files_and_the_verdict(page: Page) -> None:
 def test_the_numbers_of_every_file_are_there(page: Page) -> None:
     text = page.text()
     for row in values.BENCHMARK.measurements:
-        assert row.file in text
+        assert row.file.removeprefix("digits.") in text
         assert row.latency is not None
         p50, p90, p99 = row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms
         spread = f"{p50.low:.3f} to {p50.high:.3f}"

@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "benchmark": SPINE | {"runtimes"},
     "report": SPINE | {"page", "verification"},
     "bundle": SPINE | {"report"},
+    "tuning": SPINE | {"report"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -16,6 +16,7 @@ from toolchain.cli.doctor import doctor
 from toolchain.cli.init import init
 from toolchain.cli.inspect import inspect_model
 from toolchain.cli.predict import predict
+from toolchain.cli.tune import tune
 from toolchain.errors import ExitCode, ToolchainError
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ app.command("bundle")(bundle)
 app.command("predict")(predict)
 app.command("inspect")(inspect_model)
 app.command("compare")(compare)
+app.command("tune")(tune)
 app.command("doctor")(doctor)
 
 

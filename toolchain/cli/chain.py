@@ -152,10 +152,10 @@ def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> N
                 stage.work(recipe, run, out)
             stage.summary(run)
             say(f"{stage.name}: done in {time.monotonic() - started:.1f} s")
-    _next_command(until, recipe)
 
 
-def _next_command(until: str, recipe: Recipe) -> None:
+def say_next(until: str, recipe: Recipe) -> None:
+    """Which command follows."""
     names = [stage.name for stage in needed("report", recipe)]
     position = names.index(until) + 1
     if position < len(names):

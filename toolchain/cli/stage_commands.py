@@ -77,11 +77,12 @@ def stage_command(stage: str) -> Callable[..., None]:
         force: ForceOption = False,
         as_json: JsonOption = False,
     ) -> None:
-        from toolchain.cli.chain import describe, run_chain
+        from toolchain.cli.chain import describe, run_chain, say_next
 
         chosen = find_recipe(recipe, data, overrides)
         folder = open_run(chosen, runs)
         run_chain(chosen, folder, stage, force=force)
+        say_next(stage, chosen)
         if as_json:
             typer.echo(json.dumps(describe(folder, stage)))
 

@@ -25,6 +25,7 @@ FILTERS: Final[dict[str, Any]] = {
     "mb": words.megabytes,
     "whole": words.whole,
     "setup": words.setup,
+    "brief": words.brief,
     "count": words.count,
     "moment": words.moment,
 }
@@ -59,7 +60,7 @@ def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
         "rows": rows,
         "sizes": {row.file: row for row in rows},
         "energy": any(row.energy_mj for row in rows),
-        "compared": _compared(report.benchmark),
+        "compared": _compared(report.benchmark, report.name),
         "drawings": _drawings(report, rows),
         "few_classes": len(report.verification.classes) <= drawings.FEW_CLASSES,
         "pictures": pictures,
@@ -80,15 +81,19 @@ def _reason(why: str) -> str:
     return why.split(":", 1)[0]
 
 
-def _compared(benchmark: Benchmark | None) -> list[tuple[str, str, str]]:
+def _row(row: Measurement, name: str) -> str:
+    return f"{words.brief(row.file, name)}, {words.setup(row)}"
+
+
+def _compared(benchmark: Benchmark | None, name: str) -> list[tuple[str, str, str]]:
     """(file and how it ran, what it is held against, in words) of every measured pair."""
     if benchmark is None:
         return []
     rows = benchmark.measurements
     return [
         (
-            f"{rows[pair.row].file}, {words.setup(rows[pair.row])}",
-            f"{rows[pair.other].file}, {words.setup(rows[pair.other])}",
+            _row(rows[pair.row], name),
+            _row(rows[pair.other], name),
             words.faster(pair),
         )
         for pair in benchmark.comparisons

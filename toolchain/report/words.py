@@ -70,6 +70,11 @@ def milliseconds_interval(value: Interval | None) -> str:
     return f"{milliseconds(value.low)} to {milliseconds(value.high)}"
 
 
+def brief(file: str, run: str) -> str:
+    """A file's name without its run's, for a page about this run alone."""
+    return file.removeprefix(f"{run}.")
+
+
 def count(number: int, what: str) -> str:
     """ "1 photo", "1,002 photos"."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
