@@ -20,6 +20,7 @@ from toolchain.values import (
     Interval,
     Latency,
     Measurement,
+    Paired,
     QuantizedModel,
     TrainedModel,
     Verification,
@@ -40,6 +41,9 @@ def confusion(classes: int = 10, images: int = 36, wrong: int = 9) -> tuple[tupl
     return tuple(tuple(map(int, row)) for row in counts)
 
 
+PAIRED = Paired("digits.fp32.tflite", 0, 1, Interval(-1 / 360, -0.0156, 0.0080), 1.0)
+
+
 def verified(file: str, wrong: int = 9, failures: tuple[str, ...] = ()) -> FileVerification:
     _, precision, kind = file.split(".", 2)
     matrix = confusion(wrong=wrong)
@@ -57,6 +61,7 @@ def verified(file: str, wrong: int = 9, failures: tuple[str, ...] = ()) -> FileV
         reference_accuracy=share,
         confusion=matrix,
         failures=failures,
+        paired=None if precision == "fp32" else PAIRED,
     )
 
 

@@ -93,7 +93,7 @@ def test_flips_are_counted_by_what_they_did(dataset: Dataset) -> None:
         b=said([1, 0, 2, 1, 2], [0.5, 0.6, 0.7, 0.8, 0.9]),
     )
     found = flips(answers, "a", "b", dataset)
-    assert [flip.effect for flip in found.flips] == ["lost", "won", "as wrong"]
+    assert [flip.effect for flip in found.flips] == ["lost", "gained", "as wrong"]
     assert (found.flips[0].photo.called, found.flips[0].after) == ("cat", "dog")
     text = flipped(found)
     assert "3 of 5 test photos otherwise" in text

@@ -230,6 +230,8 @@ def test_mistakes_flips_and_heat_maps_are_pictures_with_their_words(page: Page) 
     (flip,) = report.gallery.flips.flips
     assert f"lost : is {flip.photo.true} , float {flip.photo.called}" in text
     assert "1 of 360 test photos otherwise" in text
+    assert "by -0.28 points (95 % interval -1.56 to +0.80, McNemar p = 1)" in text
+    assert "the photos do not tell the two apart" in text
     for photo in report.gallery.looked:
         assert pictures.heat[photo.row] in sources
     assert "block_6_expand_relu" in text

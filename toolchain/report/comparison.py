@@ -215,9 +215,9 @@ def _difference(name: str, photos: _Photos, best: str, others: _Photos) -> Diffe
         return Difference(name, best, 0)
     first = np.fromiter((theirs[key] for key in common), bool)
     second = np.fromiter((mine[key] for key in common), bool)
-    lost, won = int((first & ~second).sum()), int((second & ~first).sum())
+    lost, gained = int((first & ~second).sum()), int((second & ~first).sum())
     found = paired_difference(first, second)
-    return Difference(name, best, len(common), found, mcnemar(lost, won))
+    return Difference(name, best, len(common), found, mcnemar(lost, gained))
 
 
 def _differing(runs: Sequence[RunValues]) -> tuple[tuple[str, tuple[str, ...]], ...]:

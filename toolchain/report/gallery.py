@@ -33,7 +33,7 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class FlippedPhoto:
     """A photo that a quantized file calls otherwise than the float file.
 
     Attributes:
@@ -47,10 +47,10 @@ class Flip:
 
     @property
     def effect(self) -> str:
-        """ "lost" when the float file was right, "won" when the other is, else "as wrong"."""
+        """ "lost" when the float file was right, "gained" when the other is, else "as wrong"."""
         if self.photo.called == self.photo.true:
             return "lost"
-        return "won" if self.after == self.photo.true else "as wrong"
+        return "gained" if self.after == self.photo.true else "as wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Flips:
     base: str
     other: str
     photos: int
-    flips: tuple[Flip, ...]
+    flips: tuple[FlippedPhoto, ...]
 
     def count(self, effect: str) -> int:
         """How many have this effect."""
@@ -104,14 +104,14 @@ def flips(answers: Answers, base: str, other: str, dataset: Dataset) -> Flips:
     before, after = answers.files[base], answers.files[other]
     places = np.flatnonzero(before.called != after.called)
     found = [
-        Flip(
+        FlippedPhoto(
             _photo(answers, base, int(at), dataset),
             dataset.classes[after.called[at]],
             float(after.confidence[at]),
         )
         for at in places
     ]
-    order = {"lost": 0, "won": 1, "as wrong": 2}
+    order = {"lost": 0, "gained": 1, "as wrong": 2}
     found.sort(key=lambda flip: (order[flip.effect], -flip.photo.confidence))
     return Flips(base, other, len(answers.labels), tuple(found[:LISTED]))
 

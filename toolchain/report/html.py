@@ -52,6 +52,7 @@ def render_page(template: str, content: dict[str, Any]) -> str:
 def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
     rows = report.benchmark.measurements if report.benchmark else ()
     flips = report.gallery.flips if report.gallery else None
+    shown = report.file(report.shown)
     return {
         "report": report,
         "verdict": words.verdict(report),
@@ -65,6 +66,7 @@ def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
         "few_classes": len(report.verification.classes) <= drawings.FEW_CLASSES,
         "pictures": pictures,
         "flipped": words.flipped(flips) if flips else "",
+        "paired": words.paired(shown) if shown else "",
         "believed": [words.believed(one) for one in report.calibrations],
         "calibration_changed": words.calibration_changed(report.calibration_change)
         if report.calibration_change

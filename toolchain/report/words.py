@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from toolchain.values import Comparison, Interval, Measurement
+from toolchain.values import Comparison, FileVerification, Interval, Measurement
 
 if TYPE_CHECKING:
     from toolchain.report.calibration import Calibration, CalibrationChange
@@ -114,7 +114,7 @@ def flipped(flips: Flips) -> str:
         text
         for effect, text in (
             ("lost", f"{flips.count('lost'):,} right before and wrong after"),
-            ("won", f"{flips.count('won'):,} wrong before and right after"),
+            ("gained", f"{flips.count('gained'):,} wrong before and right after"),
             ("as wrong", f"{flips.count('as wrong'):,} wrong both times"),
         )
         if flips.count(effect)
@@ -122,6 +122,22 @@ def flipped(flips: Flips) -> str:
     return (
         f"{flips.other} calls {len(flips.flips):,} of {flips.photos:,} test photos otherwise than "
         f"{flips.base}: {', '.join(parts)}."
+    )
+
+
+def paired(file: FileVerification) -> str:
+    """One sentence on whether a file is less accurate than the float one; empty for that one."""
+    found = file.paired
+    if found is None or file.precision == "fp32":
+        return ""
+    change = found.difference
+    told = "the photos do not tell the two apart"
+    if change.high < 0 or change.low > 0:
+        told = f"it is {'less' if change.high < 0 else 'more'} accurate"
+    return (
+        f"On the same photos its accuracy differs from that of {found.baseline} by "
+        f"{100 * change.value:+.2f} points (95 % interval {100 * change.low:+.2f} to "
+        f"{100 * change.high:+.2f}, McNemar p = {found.p_value:.2g}): {told}."
     )
 
 

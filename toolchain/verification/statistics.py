@@ -37,14 +37,14 @@ def wilson(successes: int, trials: int) -> Interval:
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def mcnemar(lost: int, won: int) -> float:
-    """Two-sided exact p-value of as many photos lost and won, when either is as likely.
+def mcnemar(lost: int, gained: int) -> float:
+    """Two-sided exact p-value of as many photos lost and gained, when either is as likely.
 
     The binomial test on the photos where two answers differ in being right (McNemar 1947).
     """
     from scipy.stats import binomtest
 
-    return float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
 
 def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Interval:
