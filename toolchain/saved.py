@@ -23,10 +23,15 @@ _REMEDY: Final = "run the stage again"
 
 def save_value(value: Any, path: Path) -> None:
     """A value as JSON; its `folder`, if it has one, is where it lies and is not written."""
-    data = dataclasses.asdict(value)
-    data.pop("folder", None)
     # ASCII with escapes: names of files can hold bytes that are no UTF-8.
-    write_text(path, json.dumps(data, indent=1) + "\n")
+    write_text(path, json.dumps(to_plain(value), indent=1) + "\n")
+
+
+def to_plain(value: Any) -> dict[str, Any]:
+    """What `save_value` writes."""
+    data: dict[str, Any] = dataclasses.asdict(value)
+    data.pop("folder", None)
+    return data
 
 
 def load_value(path: Path) -> Any:
@@ -73,9 +78,7 @@ def from_plain(kind: Any, data: Any, where: str) -> Any:
     if origin is dict:
         items = _checked(dict, data, where).items()
         return {str(key): from_plain(arguments[1], item, f"{where}.{key}") for key, item in items}
-    if kind is float and type(data) is int:
-        return float(data)
-    return _checked(kind, data, where)
+    return data if kind is Any else _scalar(kind, data, where)
 
 
 def _dataclass(kind: Any, data: Any, where: str, given: dict[str, Any]) -> Any:
@@ -109,6 +112,11 @@ def _tuple(arguments: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]
         raise ValueError(f"{where.lstrip('.')} has {len(items)} items, expected {len(arguments)}")
     pairs = zip(arguments, items, strict=True)
     return tuple(from_plain(kind, one, f"{where}[{i}]") for i, (kind, one) in enumerate(pairs))
+
+
+def _scalar(kind: Any, data: Any, where: str) -> Any:
+    # JSON writes 1.0 as it likes; a whole number is a number too.
+    return float(data) if kind is float and type(data) is int else _checked(kind, data, where)
 
 
 def _checked(kind: type[Any], data: Any, where: str) -> Any:

@@ -25,6 +25,7 @@ from tiny_tflite import build_tflite, uint8_contract, write_float_tflite, write_
 
 from toolchain.contract import ContractEntry, write_contract_file
 from toolchain.errors import ExitCode
+from toolchain.measurement import Benchmark, Latency, Measurement
 from toolchain.recipe import parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, sha256_file
@@ -32,12 +33,9 @@ from toolchain.runtimes import IsolatedRunner
 from toolchain.runtimes.carried import read_contract
 from toolchain.saved import save_value
 from toolchain.values import (
-    Benchmark,
     Dataset,
     FileVerification,
     Interval,
-    Latency,
-    Measurement,
     TrainedModel,
     Verification,
 )

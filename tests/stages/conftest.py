@@ -34,6 +34,9 @@ TINY = {
     "verify.int8_agreement": 0.9,
     "verify.accuracy_drop": 5,
     "benchmark.runs": 10,
+    "benchmark.seconds": 0,
+    "benchmark.processes": 2,
+    "benchmark.batches": [1, 4],
     "benchmark.warmup_seconds": 0,
 }
 

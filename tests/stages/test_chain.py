@@ -198,6 +198,8 @@ def test_own_photos_go_through_without_int8(coloured: Path, tmp_path: Path) -> N
             export__formats='["onnx"]',
             export__precisions='["fp32"]',
             benchmark__runs=10,
+            benchmark__seconds=0,
+            benchmark__processes=2,
             benchmark__warmup_seconds=0,
         ),
         cwd=tmp_path,

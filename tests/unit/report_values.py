@@ -9,17 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.evidence import Answers, FileAnswers, Heatmaps
+from toolchain.measurement import Benchmark, Latency, Measurement
 from toolchain.recipe import parse_recipe
 from toolchain.report import Pictures, Report, RunValues, make_pictures, make_report
 from toolchain.report.lineage import Link
 from toolchain.values import (
-    Benchmark,
     Dataset,
     EpochRecord,
     FileVerification,
     Interval,
-    Latency,
-    Measurement,
     Paired,
     QuantizedModel,
     TrainedModel,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,17 +13,27 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from toolchain.benchmark import harness
+from toolchain.benchmark import lane, plan
+from toolchain.benchmark.candidate import candidates
+from toolchain.benchmark.harness import benchmark
+from toolchain.benchmark.plan import ROUNDS, plan_of, quick
+from toolchain.benchmark.preparation import made_up
 from toolchain.contract import METADATA_KEY, Contract, ExportedModel, TensorSpec
 from toolchain.errors import InputError, MachineError
 from toolchain.images.preprocess import Preprocessing
+from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.recipe.sections import BenchmarkSection
 from toolchain.run import sha256_file
 from toolchain.runtimes.isolate import IsolatedRunner
-from toolchain.values import FileVerification, Interval, Verification
+from toolchain.saved import save_value
+from toolchain.values import (
+    FileVerification,
+    Interval,
+)
 
 SIZE, CLASSES = 8, ("cat", "dog", "owl")
-QUICK = BenchmarkSection(runs=20, warmup_seconds=0.0)
+QUICK = BenchmarkSection(runs=16, seconds=0.0, processes=2, warmup_seconds=0.0, batches=(1,))
+PHOTOS = made_up()
 
 
 def contract(kind: str = "onnx") -> Contract:
@@ -37,7 +49,7 @@ def contract(kind: str = "onnx") -> Contract:
     )
 
 
-def tiny_onnx(path: Path) -> ExportedModel:
+def tiny_onnx(path: Path, batch: int | str = "n") -> ExportedModel:
     """Flatten, a constant matrix, softmax; the contract in the file's metadata."""
     promised = contract()
     weights = np.random.default_rng(1).normal(size=(SIZE * SIZE * 3, len(CLASSES)))
@@ -48,8 +60,8 @@ def tiny_onnx(path: Path) -> ExportedModel:
             helper.make_node("Softmax", ["logits"], ["probabilities"]),
         ],
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(CLASSES)])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, len(CLASSES)])],
         [numpy_helper.from_array(weights.astype(np.float32), "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -58,10 +70,10 @@ def tiny_onnx(path: Path) -> ExportedModel:
     return ExportedModel(path, sha256_file(path), promised)
 
 
-def verification(model: ExportedModel) -> Verification:
+def verification() -> FileVerification:
     """As if verify had seen eight photos, six of them right."""
-    file = FileVerification(
-        file=model.path.name,
+    return FileVerification(
+        file="tiny.fp32.onnx",
         format="onnx",
         precision="fp32",
         runtime="onnxruntime",
@@ -73,7 +85,6 @@ def verification(model: ExportedModel) -> Verification:
         confusion=((3, 1, 0), (0, 2, 1), (0, 0, 1)),
         failures=(),
     )
-    return Verification(CLASSES, (file,), passed=True)
 
 
 def truncated(good: ExportedModel, path: Path) -> ExportedModel:
@@ -82,19 +93,34 @@ def truncated(good: ExportedModel, path: Path) -> ExportedModel:
     return ExportedModel(path, sha256_file(path), good.contract)
 
 
+def measure(
+    *models: ExportedModel,
+    section: BenchmarkSection = QUICK,
+    verified: dict[str, FileVerification] | None = None,
+) -> Benchmark:
+    chosen = candidates(models, section)
+    return benchmark(chosen, section, verified or {}, PHOTOS, command="make benchmark")
+
+
+@pytest.fixture(autouse=True)
+def _no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine starting a process takes longer than the plan thinks, and cuts turns."""
+    monkeypatch.setattr(plan, "_START_SECONDS", 60.0)
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> ExportedModel:
     return tiny_onnx(tmp_path / "tiny.fp32.onnx")
 
 
 def test_a_row_has_every_number(good: ExportedModel) -> None:
-    made = harness.benchmark([good], QUICK, verification(good), "make benchmark")
+    made = measure(good, verified={good.sha256: verification()})
     (row,) = made.measurements
     assert (row.file, row.runtime, row.provider) == ("tiny.fp32.onnx", "onnxruntime", "cpu")
     assert (row.threads, row.batch, row.failure, row.sha256) == (1, 1, "", good.sha256)
     latency = row.latency
     assert latency
-    assert latency.runs == QUICK.runs
+    assert (latency.runs, latency.rounds) == (QUICK.runs, 2 * ROUNDS)
     assert 0 < latency.p50_ms.low <= latency.p50_ms.value <= latency.p50_ms.high
     assert latency.p50_ms.value <= latency.p90_ms.value <= latency.p99_ms.value
     assert latency.throughput.value > 0
@@ -103,74 +129,113 @@ def test_a_row_has_every_number(good: ExportedModel) -> None:
     assert row.peak_mib > 1
     assert row.bytes == good.path.stat().st_size
     assert 0 < row.zipped_bytes < 1.1 * row.bytes
+    assert row.nodes == {"CPUExecutionProvider": 3}
     assert (row.top1.value, row.top5, row.f1) == (0.75, None, pytest.approx(0.7302, abs=1e-4))
+
+
+def test_the_session_is_described(good: ExportedModel) -> None:
+    made = measure(good)
     assert made.command == "make benchmark"
     assert made.machine["onnxruntime"] == onnxruntime.__version__
+    assert made.noise.verdict in ("quiet", "noisy")
+    (prepared,) = made.preparation
+    assert prepared.size == SIZE
+    assert prepared.decode_ms.value > 0
+    assert prepared.resize_ms.value > 0
+    assert load_round_trip(made) == made
 
 
-def test_every_thread_count_is_a_row(good: ExportedModel) -> None:
-    section = BenchmarkSection(threads=(1, 2), runs=10, warmup_seconds=0.0)
-    made = harness.benchmark([good], section, None, "")
-    assert [row.threads for row in made.measurements] == [1, 2]
-    assert [row.top1 for row in made.measurements] == [None, None]
+def load_round_trip(made: Benchmark) -> Benchmark:
+    with tempfile.TemporaryDirectory() as folder:
+        save_value(made, Path(folder) / "b.json")
+        return load_benchmark(Path(folder) / "b.json")
+
+
+def test_every_thread_count_is_a_row_and_compared_with_its_like(
+    good: ExportedModel, tmp_path: Path
+) -> None:
+    other = tiny_onnx(tmp_path / "other.onnx")
+    made = measure(good, other, section=dataclasses.replace(QUICK, threads=(1, 2)))
+    assert [row.threads for row in made.measurements] == [1, 1, 2, 2]
+    assert [row.top1 for row in made.measurements] == [None] * 4
+    assert [(one.row, one.other) for one in made.comparisons] == [(1, 0), (3, 2)]
+
+
+def test_a_batch_that_the_graph_takes_is_a_row(good: ExportedModel, tmp_path: Path) -> None:
+    fixed = tiny_onnx(tmp_path / "fixed.onnx", batch=1)
+    made = measure(good, fixed, section=dataclasses.replace(QUICK, batches=(1, 4)))
+    found = {(row.file, row.batch): row.latency for row in made.measurements}
+    assert set(found) == {(good.path.name, 1), (good.path.name, 4), ("fixed.onnx", 1)}
+    many = found[good.path.name, 4]
+    assert many.throughput.value == pytest.approx(4000 / many.p50_ms.value, rel=0.9)
 
 
 def test_a_damaged_file_is_a_row_and_the_others_keep_theirs(
     good: ExportedModel, tmp_path: Path
 ) -> None:
     bad = truncated(good, tmp_path / "damaged.onnx")
-    made = harness.benchmark([bad, good], QUICK, None, "")
+    made = measure(bad, good)
     failed, measured = made.measurements
     assert failed.file == "damaged.onnx"
     assert failed.failure
     assert (failed.latency, failed.load_ms, failed.peak_mib) == (None, None, None)
     assert measured.failure == ""
     assert measured.latency.runs == QUICK.runs
+    assert made.comparisons == ()
 
 
-def test_a_child_that_dies_in_the_middle_is_a_row(
-    good: ExportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("batches", "batch"), [((1,), 1), ((1, 4), 4)])
+def test_a_child_that_dies_is_a_row(
+    good: ExportedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batches: tuple[int, ...],
+    batch: int,
 ) -> None:
     doomed = tiny_onnx(tmp_path / "doomed.onnx")
-    asked = IsolatedRunner.time
+    asked = IsolatedRunner.prepare
 
-    def dies(runner: IsolatedRunner, runs: int) -> np.ndarray:
-        # Two images at once are more than one round's worth: this is the first timed request.
-        if runner._path == doomed.path and runs == 2:
+    def dies(runner: IsolatedRunner, pixels: np.ndarray) -> bool:
+        if runner._path == doomed.path and len(pixels) == batch:
             runner._process.kill()
-        return asked(runner, runs)
+        return asked(runner, pixels)
 
-    monkeypatch.setattr(IsolatedRunner, "time", dies)
-    failed, measured = harness.benchmark([doomed, good], QUICK, None, "").measurements
-    assert "signal 9" in failed.failure
-    assert failed.latency is None
-    assert measured.latency.runs == QUICK.runs
+    monkeypatch.setattr(IsolatedRunner, "prepare", dies)
+    made = measure(doomed, good, section=dataclasses.replace(QUICK, batches=batches))
+    rows = {(row.file, row.batch): row for row in made.measurements}
+    assert "signal 9" in rows["doomed.onnx", batch].failure
+    assert rows["doomed.onnx", batch].latency is None
+    # What was measured before it died, and what others measured, stays.
+    assert all(row.latency for key, row in rows.items() if key != ("doomed.onnx", batch))
 
 
 def test_a_provider_that_is_not_there_ends_it(good: ExportedModel) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA built in")
-    section = BenchmarkSection(providers=("cpu", "cuda"), runs=10, warmup_seconds=0.0)
-    with pytest.raises(MachineError, match="CUDA"):
-        harness.benchmark([good], section, None, "")
+    section = dataclasses.replace(QUICK, providers=("cpu", "cuda"))
+    with pytest.raises(MachineError, match="CUDA") as caught:
+        measure(good, section=section)
+    assert "libonnxruntime_providers_cuda.so" in caught.value.where
+    assert caught.value.exit_code == 4
 
 
 def test_a_gpu_provider_without_an_onnx_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.fp32.tflite"
-    path.write_bytes(b"never opened")
-    model = ExportedModel(path, "", contract("tflite"))
+    model = ExportedModel(tmp_path / "tiny.fp32.tflite", "", contract("tflite"))
     with pytest.raises(InputError, match=r"expected an \.onnx file"):
-        harness.benchmark([model], BenchmarkSection(providers=("cuda",)), None, "")
+        candidates([model], BenchmarkSection(providers=("cuda",)))
 
 
 def test_litert_runs_on_the_cpu_and_onnxruntime_on_every_provider(tmp_path: Path) -> None:
     files = [ExportedModel(tmp_path / kind, "", contract(kind)) for kind in ("tflite", "onnx")]
-    made = harness.setups(files, ("cpu", "cuda"), threads=2)
-    assert [(one.model.contract.format, one.provider) for one in made] == [
-        ("tflite", "cpu"),
-        ("onnx", "cpu"),
-        ("onnx", "cuda"),
+    section = BenchmarkSection(providers=("cpu", "cuda"), threads=(2,))
+    made = candidates(files, section)
+    assert [(one.format, one.provider, one.threads) for one in made] == [
+        ("tflite", "cpu", 2),
+        ("onnx", "cpu", 2),
+        ("onnx", "cuda", 2),
     ]
+    only = candidates(files, BenchmarkSection(runtimes=("litert",)))
+    assert [one.format for one in only] == ["tflite"]
 
 
 @pytest.fixture
@@ -187,24 +252,49 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
     return order
 
 
-def test_files_take_turns(
+def test_files_take_turns_in_an_order_drawn_anew(
     good: ExportedModel, tmp_path: Path, asked: list[tuple[str, int]]
 ) -> None:
     other = tiny_onnx(tmp_path / "other.onnx")
-    harness.benchmark([good, other], QUICK, None, "")
-    timed = [name for name, runs in asked if runs == QUICK.runs // harness.ROUNDS]
-    assert timed == [good.path.name, "other.onnx"] * harness.ROUNDS
+    section = dataclasses.replace(QUICK, runs=2 * QUICK.processes * ROUNDS)
+    measure(good, other, section=section)
+    timed = [name for name, runs in asked if runs == 2]
+    rounds = [tuple(timed[at : at + 2]) for at in range(0, len(timed), 2)]
+    assert len(rounds) == QUICK.processes * ROUNDS
+    assert all(set(pair) == {good.path.name, "other.onnx"} for pair in rounds)
+    assert len(set(rounds)) == 2
 
 
 def test_one_request_stays_short_whatever_the_number_of_runs(
     good: ExportedModel, asked: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness, "_REQUEST_SECONDS", 0.0)
-    (row,) = harness.benchmark(
-        [good], BenchmarkSection(runs=50, warmup_seconds=0.0), None, ""
-    ).measurements
-    assert row.latency.runs == 50
-    assert max(runs for _, runs in asked) == harness._RETURN_RUNS
+    monkeypatch.setattr(lane, "_REQUEST_SECONDS", 0.0)
+    (row,) = measure(good, section=dataclasses.replace(QUICK, runs=50)).measurements
+    assert row.latency.runs >= 50
+    assert max(runs for _, runs in asked) == lane._RETURN_RUNS
+
+
+def test_turns_are_cut_short_when_the_time_is_over(
+    good: ExportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_START_SECONDS", 0.0)
+    section = dataclasses.replace(QUICK, runs=100_000)
+    (row,) = measure(good, section=section).measurements
+    assert row.latency.runs < 1000
+
+
+def test_a_width_is_gone_on_for_until_it_is_reached_or_time_is_over(
+    good: ExportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_START_SECONDS", 2.0)
+
+    def processes(width: float) -> int:
+        section = dataclasses.replace(QUICK, width=width, seconds=1.0)
+        (row,) = measure(good, section=section).measurements
+        return row.latency.rounds // ROUNDS
+
+    assert processes(0.0) == QUICK.processes
+    assert processes(1e-9) > QUICK.processes
 
 
 def test_no_child_outlives_the_benchmark(
@@ -219,6 +309,15 @@ def test_no_child_outlives_the_benchmark(
 
     monkeypatch.setattr(IsolatedRunner, "__init__", noted)
     bad = truncated(good, tmp_path / "damaged.onnx")
-    harness.benchmark([good, bad], QUICK, None, "")
-    assert len(opened) == 2
+    measure(good, bad)
+    assert len(opened) == QUICK.processes + 1
     assert all(runner._process.poll() is not None for runner in opened)
+
+
+def test_the_plan_of_a_look_is_short_and_has_no_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    look = quick(BenchmarkSection())
+    assert look.runtimes == ("litert", "onnxruntime")
+    assert 4 * plan_of(look).limit_s <= 20
+    # Four files and the Keras model.
+    assert 5 * plan_of(BenchmarkSection()).limit_s <= 120

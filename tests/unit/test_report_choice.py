@@ -6,8 +6,12 @@ import dataclasses
 
 import report_values as values
 
+from toolchain.measurement import Benchmark, Measurement
 from toolchain.report.choice import Choice, choose
-from toolchain.values import Benchmark, FileVerification, Measurement, Verification
+from toolchain.values import (
+    FileVerification,
+    Verification,
+)
 
 GATE_POINTS = 0.5
 

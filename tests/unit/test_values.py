@@ -10,19 +10,22 @@ import pytest
 
 from toolchain import values
 from toolchain.errors import ModelError
-from toolchain.saved import save_value
-from toolchain.values import (
-    SPLITS,
+from toolchain.measurement import (
     Benchmark,
     Comparison,
-    Dataset,
-    EpochRecord,
-    FileVerification,
-    Interval,
     Latency,
     Measurement,
     Noise,
     Preparation,
+    load_benchmark,
+)
+from toolchain.saved import save_value
+from toolchain.values import (
+    SPLITS,
+    Dataset,
+    EpochRecord,
+    FileVerification,
+    Interval,
     QuantizedModel,
     TrainedModel,
     Verification,
@@ -169,7 +172,7 @@ def benchmark():
 def test_benchmark_round_trip(tmp_path):
     value = benchmark()
     save_value(value, tmp_path / "b.json")
-    assert values.load_benchmark(tmp_path / "b.json") == value
+    assert load_benchmark(tmp_path / "b.json") == value
 
 
 @pytest.mark.parametrize(
@@ -198,7 +201,7 @@ def test_results_from_elsewhere_are_checked(tmp_path, change, told):
     change(data)
     path.write_text(json.dumps(data))
     with pytest.raises(ModelError, match=told) as caught:
-        values.load_benchmark(path)
+        load_benchmark(path)
     assert caught.value.exit_code == 2
 
 

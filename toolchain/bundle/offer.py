@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.contract import ExportedModel
-from toolchain.values import Benchmark, Dataset, FileVerification, Measurement
+from toolchain.measurement import Benchmark, Measurement
+from toolchain.values import (
+    Dataset,
+    FileVerification,
+)
 
 
 @dataclass(frozen=True, slots=True)

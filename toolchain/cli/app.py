@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from toolchain.cli import data, stage_commands
+from toolchain.cli.benchmark import benchmark
 from toolchain.cli.bundle import bundle
 from toolchain.cli.compare import compare
 from toolchain.cli.doctor import doctor
@@ -48,6 +49,7 @@ def _globals(
 stage_commands.register(app)
 app.add_typer(data.app)
 app.command("init")(init)
+app.command("benchmark")(benchmark)
 app.command("bundle")(bundle)
 app.command("predict")(predict)
 app.command("inspect")(inspect_model)

@@ -72,7 +72,12 @@ def read_offer(run: Run, exported: Manifest) -> Offer:
     from toolchain.bundle import Offer
     from toolchain.cli.stages import load_exported
     from toolchain.contract import CONTRACT_FILE, LABELS_FILE
-    from toolchain.values import Dataset, TrainedModel, load_benchmark, load_verification
+    from toolchain.measurement import load_benchmark
+    from toolchain.values import (
+        Dataset,
+        TrainedModel,
+        load_verification,
+    )
 
     models = tuple(load_exported(run))
     own = {CONTRACT_FILE, LABELS_FILE, *(model.path.name for model in models)}

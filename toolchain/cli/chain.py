@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolchain import __version__
-from toolchain.cli import stages
+from toolchain.cli import benchmarking, stages
 from toolchain.contract import SCHEMA
 from toolchain.data.source import fingerprint
 from toolchain.errors import InputError
@@ -78,13 +78,13 @@ STAGES: Final = {
             "benchmark",
             ("benchmark",),
             ("export", "verify"),
-            stages.benchmark,
-            stages.show_benchmark,
+            benchmarking.measure_run,
+            benchmarking.show_run,
         ),
         Stage(
             "report",
             (),
-            ("data", "train", "quantize", "export", "verify", "benchmark"),
+            ("data", "train", "quantize", "export", "verify", "benchmark", "phones"),
             stages.report,
             stages.show_report,
         ),
@@ -109,9 +109,11 @@ def upstream_of(stage: Stage, recipe: Recipe, run: Run) -> dict[str, str]:
     """
     upstream = {}
     for name in stage.reads:
+        manifest = run.manifest(name)
         if name == "quantize" and not recipe.int8_precisions():
             continue
-        manifest = run.manifest(name)
+        if name == "phones" and manifest is None:
+            continue
         if manifest is None:
             raise InputError(f"stage {name} has not run", str(run.folder), f"run: make {name}")
         upstream[name] = manifest.digest()

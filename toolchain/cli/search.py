@@ -144,14 +144,19 @@ def _time(
     recipe: Recipe, run: Run
 ) -> tuple[dict[str, str], dict[str, tuple[Interval | None, str]]]:
     """The machine, and of each file its p50 of one image or why there is none."""
+    from toolchain.benchmark.candidate import candidates
     from toolchain.benchmark.harness import benchmark
+    from toolchain.benchmark.plan import quick
+    from toolchain.benchmark.preparation import made_up
 
-    section = dataclasses.replace(recipe.benchmark, threads=recipe.benchmark.threads[:1])
-    result = benchmark(stages.load_exported(run), section, None, typed_command())
-    rows = [row for row in result.measurements if row.batch == 1]
+    section = dataclasses.replace(
+        quick(recipe.benchmark), threads=recipe.benchmark.threads[:1], batches=(1,)
+    )
+    chosen = candidates(stages.load_exported(run), section)
+    result = benchmark(chosen, section, {}, made_up(), command=typed_command())
     return result.machine, {
         row.file: (row.latency.p50_ms if row.latency else None, row.failure)
-        for row in reversed(rows)
+        for row in reversed(result.measurements)
     }
 
 

@@ -47,11 +47,6 @@ _COMMANDS: Final = {
         "Compare every exported file with the model it came from; a missed gate exits with 3.\n\n"
         "Example: toolchain verify --recipe digits",
     ),
-    "benchmark": (
-        "benchmark",
-        "Time every exported file on its runtime, each in a process of its own.\n\n"
-        "Example: toolchain benchmark --recipe digits --set benchmark.threads=[1,2]",
-    ),
     "report": (
         "report",
         "Write one page with everything that was found: report.html, .md and .json.\n\n"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from toolchain.contract import ExportedModel, read_contract_file
 from toolchain.errors import GateError, MachineError
 from toolchain.evidence import Answers, FileAnswers, Heatmaps
+from toolchain.measurement import load_benchmark
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command, write_text
@@ -26,7 +27,6 @@ from toolchain.values import (
     QuantizedModel,
     TrainedModel,
     Verification,
-    load_benchmark,
     load_verification,
 )
 
@@ -271,41 +271,6 @@ def _against_float(file: FileVerification) -> str:
         return ""
     sure = file.paired.difference
     return f"{100 * sure.value:+.2f} ({100 * sure.low:+.1f} to {100 * sure.high:+.1f})"
-
-
-def benchmark(recipe: Recipe, run: Run, out: Path) -> None:
-    """Time every exported file."""
-    from toolchain.benchmark.harness import benchmark as measure
-
-    verification = load_verification(run.stage("verify") / "verification.json")
-    result = measure(load_exported(run), recipe.benchmark, verification, typed_command())
-    save_value(result, out / "benchmark.json")
-
-
-def show_benchmark(run: Run) -> None:
-    """Latency, throughput, memory, size and accuracy of every file."""
-    result = load_benchmark(run.stage("benchmark") / "benchmark.json")
-    rows = [
-        (
-            row.file,
-            row.provider,
-            str(row.threads),
-            f"{row.latency.p50_ms.value:.2f}",
-            f"{row.latency.p50_ms.low:.2f} to {row.latency.p50_ms.high:.2f}",
-            f"{row.latency.throughput.value:.0f}",
-            f"{row.load_ms or 0:.0f}",
-            f"{row.peak_mib or 0:.0f}",
-            f"{row.bytes / 2**20:.2f}",
-            "" if row.top1 is None else f"{100 * row.top1.value:.2f}",
-        )
-        for row in result.measurements
-        if row.latency is not None
-    ]
-    columns = ("file", "on", "threads", "p50 ms", "95 %", "1/s", "load ms", "MiB peak")
-    table("benchmark", (*columns, "MiB", "top-1 %"), rows)
-    for row in result.measurements:
-        if row.failure:
-            say(f"  {row.file}: {row.failure}")
 
 
 def report(recipe: Recipe, run: Run, out: Path) -> None:

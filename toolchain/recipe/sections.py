@@ -245,14 +245,38 @@ class VerifySection:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSection:
-    """[benchmark]: how the exported files are timed."""
+    """[benchmark]: how the exported files are timed, and what counts as a regression."""
 
+    runtimes: tuple[str, ...] = setting(
+        ("litert", "onnxruntime", "keras"),
+        "what runs the files; keras times the float model they came from",
+        choices=("litert", "onnxruntime", "keras"),
+    )
     providers: tuple[str, ...] = setting(
         ("cpu",), "onnxruntime's execution providers", choices=("cpu", "cuda", "tensorrt")
     )
     threads: tuple[int, ...] = setting((1,), "threads a file is run with", low=1, high=256)
-    runs: int = setting(200, "timed inferences a file, in rounds", low=10, high=1_000_000)
-    warmup_seconds: float = setting(1.0, "not timed, at least ten runs", low=0.0, high=600.0)
+    batches: tuple[int, ...] = setting(
+        (1, 8, 32), "images an inference: 1 is a single stream, more is offline", low=1, high=1024
+    )
+    processes: int = setting(10, "fresh processes a file is timed in", low=1, high=100)
+    runs: int = setting(200, "timed inferences a file at least", low=10, high=1_000_000)
+    seconds: float = setting(10.0, "timed a file at least", low=0.0, high=3600.0)
+    width: float = setting(
+        0.0, "half width of the median's interval to go on for, 0.01 is 1 %", low=0.0, high=1.0
+    )
+    warmup_seconds: float = setting(
+        1.0, "not timed, at least ten runs; a fifth of it in later processes", low=0.0, high=600.0
+    )
+    latency_limit: float = setting(
+        0.1, "share by which the median may grow against a baseline", low=0.0, high=10.0
+    )
+    accuracy_limit: float = setting(
+        0.5, "points of top-1 that may be lost against a baseline", low=0.0, high=100.0
+    )
+    size_limit: float = setting(
+        0.02, "share by which a file may grow against a baseline", low=0.0, high=10.0
+    )
 
 
 @dataclass(frozen=True, slots=True)

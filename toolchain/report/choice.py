@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from toolchain.measurement import Benchmark, Measurement
 from toolchain.report import words
-from toolchain.values import Benchmark, FileVerification, Measurement, Verification
+from toolchain.values import (
+    FileVerification,
+    Verification,
+)
 
 FORMATS: Final = ("tflite", "onnx")
 # Accuracies are shares of counted images; this is far below one image and far above rounding.

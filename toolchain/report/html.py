@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from toolchain.measurement import Benchmark, Measurement
 from toolchain.page import environment
 from toolchain.report import drawings, gallery, words
 from toolchain.report.model import Report
 from toolchain.report.pictures import Pictures
 from toolchain.report.short import in_short
-from toolchain.values import Benchmark, Measurement
 
 MAX_SKIPPED: Final = 20
 MAX_CLASS_ROWS: Final = 200

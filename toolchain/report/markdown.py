@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from toolchain.measurement import Measurement
 from toolchain.report import words
 from toolchain.report.model import Report
 from toolchain.report.short import in_short
-from toolchain.values import FileVerification, Measurement
+from toolchain.values import (
+    FileVerification,
+)
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|#~"})
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from toolchain import __version__
 from toolchain.evidence import Answers, Heatmaps
+from toolchain.measurement import Benchmark
 from toolchain.recipe.sections import Recipe
 from toolchain.report.calibration import (
     Calibration,
@@ -25,7 +26,6 @@ from toolchain.report.lineage import Link
 from toolchain.report.overfitting import Gap, overfitting
 from toolchain.values import (
     SPLITS,
-    Benchmark,
     Dataset,
     EpochRecord,
     FileVerification,

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from toolchain.values import Comparison, FileVerification, Interval, Measurement
+from toolchain.measurement import Comparison, Measurement
+from toolchain.values import (
+    FileVerification,
+    Interval,
+)
 
 if TYPE_CHECKING:
     from toolchain.report.calibration import Calibration, CalibrationChange

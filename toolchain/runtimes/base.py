@@ -20,9 +20,10 @@ class Runner(Protocol):
 
     Attributes:
       contract: what the file promises; its tensor specs were compared with the real tensors.
-      runtime: "litert" or "onnxruntime".
-      provider: what really runs it: "cpu", "cuda" or "tensorrt".
+      runtime: "litert", "onnxruntime" or, for the model they came from, "keras".
+      provider: what it was asked to run on and did load: "cpu", "cuda" or "tensorrt".
       load_ms: how long opening took, milliseconds, without importing the library.
+      nodes: what runs them -> number of the graph's nodes; empty where the runtime does not tell.
     """
 
     @property
@@ -33,6 +34,11 @@ class Runner(Protocol):
     def provider(self) -> str: ...  # noqa: D102
     @property
     def load_ms(self) -> float: ...  # noqa: D102
+    @property
+    def nodes(self) -> dict[str, int]: ...  # noqa: D102
+
+    def takes(self, batch: int) -> bool:
+        """Whether so many images go through the graph at once, not one after the other."""
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classify: uint8 [n, size, size, 3] RGB -> probabilities, float32 [n, classes]."""

@@ -36,6 +36,7 @@ from toolchain.runtimes.carried import check_file
 from toolchain.runtimes.wire import Message, WireError, receive, send
 
 TIMEOUT_S: Final = 120.0
+WORKER: Final = "toolchain.runtimes.worker"
 # Address space, not resident memory: Python with numpy and a runtime reserves about 1 GiB before
 # it loads anything, and a file is mapped, unpacked and repacked.
 _BASE_MIB: Final = 4096
@@ -58,8 +59,7 @@ class IsolatedRunner:
 
     Attributes:
       contract: what the file promises.
-      runtime: "litert" or "onnxruntime".
-      provider: what really runs it.
+      runtime, provider, nodes: as in `base.Runner`.
       load_ms: how long the runtime took to open the file, milliseconds.
       first_ms: how long the first inference took, milliseconds; nan before there was one.
     """
@@ -73,6 +73,7 @@ class IsolatedRunner:
         provider: str = "cpu",
         memory_mib: int | None = None,
         timeout_s: float = TIMEOUT_S,
+        worker: str = WORKER,
     ) -> Self:
         """Start a child and open `path` in it.
 
@@ -83,24 +84,33 @@ class IsolatedRunner:
           memory_mib: most address space of the child, MiB; None is 4 GiB and six times the file,
             without a limit for a GPU, whose driver reserves more than the machine has. 0 is none.
           timeout_s: most seconds that one request may take.
+          worker: the module that the child runs; another one opens other things than model files.
 
         Raises:
           ModelError: the file is damaged, crashes or hangs its runtime, or brings no contract.
           MachineError: the provider is not there, or no process can be started.
         """
-        check_file(path)
+        foreign = worker == WORKER
+        if foreign:
+            check_file(path)
         if memory_mib is None:
-            memory_mib = _memory_for(path) if provider == "cpu" else 0
-        return cls(path, threads, provider, memory_mib, timeout_s)
+            memory_mib = _memory_for(path) if foreign and provider == "cpu" else 0
+        return cls(path, threads, provider, memory_mib, timeout_s, worker)
 
     def __init__(
-        self, path: Path, threads: int, provider: str, memory_mib: int, timeout_s: float
+        self,
+        path: Path,
+        threads: int,
+        provider: str,
+        memory_mib: int,
+        timeout_s: float,
+        worker: str,
     ) -> None:
         self._path, self._timeout_s = path, timeout_s
         self._doing = "loaded"
         self.first_ms = float("nan")
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (close() closes it)
-        self._process = _start(self._stderr)
+        self._process = _start(self._stderr, worker)
         try:
             reply, _ = self._ask(
                 "open",
@@ -112,6 +122,7 @@ class IsolatedRunner:
             self.contract = parse_contract(reply["contract"], str(path))
             self.runtime, self.provider = str(reply["runtime"]), str(reply["provider"])
             self.load_ms = float(reply["load_ms"])
+            self.nodes = {str(name): int(count) for name, count in reply["nodes"].items()}
         except BaseException:
             self.close()
             raise
@@ -136,9 +147,14 @@ class IsolatedRunner:
         _, results = self._ask("run_tensor", tensor)
         return results[0]
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> None:
-        """Send uint8 [batch, size, size, 3] once, make it the input of `time`, and infer once."""
-        self._ask("prepare", np.asarray(pixels))
+    def prepare(self, pixels: NDArray[np.uint8]) -> bool:
+        """Send uint8 [batch, size, size, 3] once, make it the input of `time`, and infer once.
+
+        Returns:
+          Whether the batch goes through the graph at once, not one image after the other.
+        """
+        reply, _ = self._ask("prepare", np.asarray(pixels))
+        return bool(reply["taken"])
 
     def time(self, runs: int) -> NDArray[np.int64]:
         """Infer the prepared input `runs` times: nanoseconds of each, int64 [runs].
@@ -260,7 +276,7 @@ def _signal_name(number: int) -> str:
         return ""
 
 
-def _start(stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(stderr: IO[bytes], worker: str) -> subprocess.Popen[bytes]:
     """The child, importing from exactly where this process imports from.
 
     -P keeps its working folder out of the import path: a numpy.py lying beside the photos would
@@ -273,7 +289,7 @@ def _start(stderr: IO[bytes]) -> subprocess.Popen[bytes]:
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "toolchain.runtimes.worker"],
+            [sys.executable, "-P", "-m", worker],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -47,6 +47,7 @@ class LiteRTRunner:
         check_tensor(self.contract.output, tensor_spec(outputs[0]), str(path))
         self._input, self._output = int(inputs[0]["index"]), int(outputs[0]["index"])
         self._fixed_batch = self._batch = int(inputs[0]["shape"][0])
+        self.nodes = placement(self._interpreter)
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classify one image after the other, as a phone does; see `base.Runner.run`."""
@@ -58,9 +59,13 @@ class LiteRTRunner:
 
     def run_tensor(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """One inference; a batch that the graph cannot be resized to is run image by image."""
-        if len(tensor) != self._batch and not self._resize(len(tensor)):
+        if not self.takes(len(tensor)):
             return np.concatenate([self._invoke(tensor[i : i + 1]) for i in range(len(tensor))])
         return self._invoke(tensor)
+
+    def takes(self, batch: int) -> bool:
+        """Whether the graph can be resized to the batch; it is, then."""
+        return batch == self._batch or self._resize(batch)
 
     def _resize(self, batch: int) -> bool:
         """Whether the graph now takes `batch` images; if not it takes what it took before."""
@@ -94,6 +99,32 @@ class LiteRTRunner:
     def close(self) -> None:
         """Give the memory back."""
         del self._interpreter
+
+
+def placement(interpreter: Any) -> dict[str, int]:
+    """XNNPACK or LiteRT's own kernels -> nodes, of an interpreter with its tensors allocated.
+
+    The interpreter lists the nodes of the file, and after them one DELEGATE for each part that
+    XNNPACK took over; a part's nodes are those between its inputs and its outputs. The list is not
+    of the public interface: a version without it gives an empty answer.
+    """
+    if not hasattr(interpreter, "_get_ops_details"):
+        return {}
+    nodes = interpreter._get_ops_details()
+    parts = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    own = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    makers = {int(out): place for place, node in enumerate(own) for out in node["outputs"]}
+    taken: set[int] = set()
+    for part in parts:
+        given, wanted = {int(one) for one in part["inputs"]}, [int(one) for one in part["outputs"]]
+        while wanted:
+            tensor = wanted.pop()
+            if tensor in given or tensor not in makers or makers[tensor] in taken:
+                continue
+            taken.add(makers[tensor])
+            wanted += [int(one) for one in own[makers[tensor]]["inputs"]]
+    found = {"XNNPACK": len(taken), "LiteRT kernels": len(own) - len(taken)}
+    return {name: count for name, count in found.items() if count}
 
 
 def tensor_spec(details: dict[str, Any]) -> TensorSpec:

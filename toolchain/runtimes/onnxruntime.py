@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,12 @@ PROVIDERS: Final = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+LIBRARIES: Final = {
+    "cuda": "libonnxruntime_providers_cuda.so",
+    "tensorrt": "libonnxruntime_providers_tensorrt.so",
+}
+_SHARED: Final = "libonnxruntime_providers_shared.so"
+_DRIVER: Final = "libcuda.so.1"
 _DTYPES: Final = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 # Severity 3 is errors only: onnxruntime warns on stderr about every provider that does not load.
 _ERRORS_ONLY: Final = 3
@@ -51,6 +59,7 @@ class OnnxRunner:
         check_tensor(_unquantized(self.contract.input), found, str(path))
         check_tensor(_unquantized(self.contract.output), outputs[0], str(path))
         self._batch = found.shape[0]
+        self.nodes = _placement(self._session)
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classify; see `base.Runner.run`."""
@@ -59,9 +68,13 @@ class OnnxRunner:
         raw = self.run_tensor(to_input(pixels, self.contract))
         return to_probabilities(raw, self.contract, str(self._path))
 
+    def takes(self, batch: int) -> bool:
+        """Whether the graph's batch is free, or just this one."""
+        return self._batch in (-1, batch)
+
     def run_tensor(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """One inference, or several where the graph's batch is fixed and smaller."""
-        if self._batch in (-1, len(tensor)):
+        if self.takes(len(tensor)):
             return self._infer(tensor)
         return np.concatenate([self._infer(tensor[i : i + 1]) for i in range(len(tensor))])
 
@@ -84,6 +97,7 @@ def _open_session(path: Path, threads: int, provider: str) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     wanted = [PROVIDERS[provider]]
     if provider == "tensorrt":
         wanted.append(PROVIDERS["cuda"])
@@ -98,6 +112,16 @@ def _open_session(path: Path, threads: int, provider: str) -> Any:
         raise damaged(path, error) from error
 
 
+def _placement(session: Any) -> dict[str, int]:
+    """Provider -> nodes, as onnxruntime divided the graph; it tells since 1.24."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {}
+    placed: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        placed[str(part.ep_name)] += len(part.get_nodes())
+    return dict(placed)
+
+
 def _require_built_in(provider: str) -> None:
     if provider not in PROVIDERS:
         raise InputError(f"expected one of {', '.join(PROVIDERS)}, received {provider!r:.40}")
@@ -108,9 +132,31 @@ def _require_loaded(provider: str, there: list[str]) -> None:
     if PROVIDERS[provider] not in there:
         raise MachineError(
             f"expected onnxruntime to load {PROVIDERS[provider]}, it has {', '.join(there)}",
-            f"provider {provider}",
+            f"missing: {missing_library(LIBRARIES[provider])}",
             "pip install 'toolchain[gpu]' on a machine with the GPU and its driver, or use cpu",
         )
+
+
+def missing_library(name: str, folder: Path | None = None) -> str:
+    """Which shared library keeps a provider's own from being loaded.
+
+    Args:
+      name: the provider's library; folder: where onnxruntime keeps such, found when None.
+
+    Returns:
+      Its name; the system's linker names only the first that it cannot find.
+    """
+    folder = folder or Path(ort.__file__).parent / "capi"
+    if not (folder / name).is_file():
+        return f"{name}, which onnxruntime-gpu brings and this onnxruntime does not"
+    try:
+        # The provider's library takes symbols from this one.
+        ctypes.CDLL(str(folder / _SHARED), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / name))
+        ctypes.CDLL(_DRIVER)
+    except OSError as error:
+        return str(error).partition(":")[0]
+    return "a GPU that this onnxruntime can use; every library loads"
 
 
 def _described(session: Any, path: Path) -> tuple[str | None, list[TensorSpec], list[TensorSpec]]:

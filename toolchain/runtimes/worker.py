@@ -1,5 +1,7 @@
 """The child process that opens and runs one foreign file: `python -m toolchain.runtimes.worker`.
 
+`serve` is the same for what another room opens in a child of its own.
+
 It reads requests from stdin and answers on what was stdout (see `wire`). Native libraries print
 to file descriptors 1 and 2; both are pointed at stderr before any of them is loaded, so nothing
 but our messages reaches the pipe. `isolate` is the other side.
@@ -31,7 +33,8 @@ MAX_RUNS: Final = 1_000_000
 class Worker:
     """One opened file and the requests that it answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_file: Callable[..., Runner]) -> None:
+        self._open_file = open_file
         self._runner: Runner | None = None
         self._tensor: NDArray[Any] | None = None
         self._first_ms: float | None = None
@@ -67,12 +70,13 @@ class Worker:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if memory_mib:
             _limit_memory(memory_mib * 2**20)
-        self._runner = open_runner(Path(path), threads=threads, provider=provider)
+        self._runner = self._open_file(Path(path), threads=threads, provider=provider)
         return {
             "contract": self._runner.contract.dumps(),
             "runtime": self._runner.runtime,
             "provider": self._runner.provider,
             "load_ms": self._runner.load_ms,
+            "nodes": self._runner.nodes,
         }, []
 
     def _run(self, pixels: NDArray[np.uint8]) -> Message:
@@ -85,8 +89,9 @@ class Worker:
         runner = self._opened()
         tensor = to_input(pixels, runner.contract)
         self._tensor = tensor
+        taken = runner.takes(len(tensor))
         self._first(lambda: runner.run_tensor(tensor))
-        return {}, []
+        return {"taken": taken}, []
 
     def _time(self, runs: int) -> Message:
         runner, tensor, clock = self._opened(), self._tensor, time.perf_counter_ns
@@ -150,16 +155,16 @@ def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, replies
 
 
-def main() -> None:
-    """Answer requests until the parent closes the pipe."""
+def serve(open_file: Callable[..., Runner]) -> None:
+    """Answer requests until the parent closes the pipe; `open_file` is called as `open_runner`."""
     # Ctrl-C reaches the whole group of processes; the parent ends this one in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, replies = _private_pipes()
-    worker = Worker()
+    worker = Worker(open_file)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             send(replies, *worker.answer(*receive(requests)))
 
 
 if __name__ == "__main__":
-    main()
+    serve(open_runner)

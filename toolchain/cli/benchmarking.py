@@ -1,0 +1,246 @@
+"""What `toolchain benchmark` and the chain's stage do: find files, time them, keep results."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import itertools
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from toolchain.cli.benchmark_tables import show, show_findings
+from toolchain.cli.stages import load_exported
+from toolchain.contract import ExportedModel
+from toolchain.errors import DataError, GateError, InputError
+from toolchain.measurement import Benchmark, load_benchmark
+from toolchain.recipe import Recipe
+from toolchain.recipe.sections import BenchmarkSection
+from toolchain.run import Run, sha256_file, typed_command
+from toolchain.saved import save_value
+from toolchain.terminal import say
+from toolchain.values import (
+    FileVerification,
+    load_verification,
+)
+
+if TYPE_CHECKING:
+    from toolchain.benchmark.candidate import Candidate
+    from toolchain.benchmark.preparation import Photos
+
+RESULT: Final = "benchmark.json"
+PHONES: Final = "phones"
+KERAS_WORKER: Final = "toolchain.export.keras_worker"
+_PHOTOS: Final = 16
+
+
+def measure_run(recipe: Recipe, run: Run, out: Path) -> None:
+    """The chain's stage: every exported file, and the Keras model they came from."""
+    from toolchain.benchmark.candidate import candidates
+    from toolchain.benchmark.harness import benchmark
+
+    exported = load_exported(run)
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = candidates(exported, recipe.benchmark)
+        chosen += _keras(recipe, run, exported, Path(folder))
+        result = benchmark(
+            chosen,
+            recipe.benchmark,
+            _verified(run, exported),
+            _photos(recipe),
+            command=typed_command(),
+            data_sha256=_digest(run, "data"),
+        )
+    save_value(result, out / RESULT)
+
+
+def load_result(run: Run) -> Benchmark:
+    """What the stage published."""
+    return load_benchmark(run.require("benchmark", RESULT))
+
+
+def show_run(run: Run) -> None:
+    """The tables of the run's results."""
+    show(load_result(run))
+
+
+def measure_targets(targets: Sequence[Path], section: BenchmarkSection) -> Benchmark:
+    """Time the files of finished runs, and files alone.
+
+    Raises:
+      ModelError: a file carries no contract, or is damaged.
+    """
+    from toolchain.benchmark.candidate import candidates
+    from toolchain.benchmark.harness import benchmark
+    from toolchain.benchmark.preparation import made_up
+
+    exported: list[ExportedModel] = []
+    verified: dict[str, FileVerification] = {}
+    digests: set[str] = set()
+    for target in targets:
+        found, known, digest = _target(target)
+        exported += found
+        verified |= known
+        digests.add(digest)
+    result = benchmark(
+        candidates(exported, section),
+        section,
+        verified,
+        made_up(),
+        command=typed_command(),
+        data_sha256=digests.pop() if len(digests) == 1 else "",
+    )
+    show(result)
+    return result
+
+
+def _target(target: Path) -> tuple[list[ExportedModel], dict[str, FileVerification], str]:
+    """What a path means: its files, what is known of them, and on which data that rests."""
+    from toolchain.runtimes.carried import read_contract
+
+    if target.is_dir():
+        run = open_finished(target)
+        exported = load_exported(run)
+        return exported, _verified(run, exported), _digest(run, "data")
+    contract = read_contract(target)
+    return [ExportedModel(target, sha256_file(target), contract)], {}, ""
+
+
+def open_finished(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+      InputError: it holds no exported files.
+    """
+    folder = folder.absolute()
+    run = Run(folder.parent, folder.name)
+    if run.manifest("export") is None:
+        raise InputError(
+            "expected a run's folder with a finished export, or model files",
+            str(folder),
+            "give runs/NAME, or the .tflite and .onnx files themselves",
+        )
+    return run
+
+
+def import_log(log: Path, run: Run) -> Benchmark:
+    """Read a phone's log and keep it beside the run's own results, if there is such a run.
+
+    Raises:
+      InputError: it cannot be read, or is no log of benchmark_model.
+    """
+    from toolchain.benchmark.phone_log import MAX_CHARACTERS, read_phone_log
+
+    try:
+        with log.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+    except OSError as error:
+        raise InputError(f"the log cannot be read: {error.strerror}", str(log)) from error
+    finished = run.manifest("export") is not None
+    exported = {one.path.name: one for one in load_exported(run)} if finished else {}
+    result = read_phone_log(text, log.name, exported)
+    show(result)
+    if finished:
+        _keep_phone(run, log.stem, result)
+        say(f"  kept in {run.stage(PHONES)}")
+    return result
+
+
+def _keep_phone(run: Run, name: str, result: Benchmark) -> None:
+    with run.lock():
+        kept = {one: load_benchmark(run.require(PHONES, one)) for one in _kept(run)}
+        kept[f"{name}.json"] = result
+        key = "".join(sorted(kept))
+        with run.publish(PHONES, key, {"export": _digest(run, "export")}) as out:
+            for file, one in kept.items():
+                save_value(one, out / file)
+
+
+def load_phones(run: Run) -> list[Benchmark]:
+    """What was imported from phones, in the order of the logs' names."""
+    return [load_benchmark(run.require(PHONES, name)) for name in _kept(run)]
+
+
+def _kept(run: Run) -> list[str]:
+    manifest = run.manifest(PHONES)
+    return sorted(manifest.files) if manifest else []
+
+
+def hold_against(result: Benchmark, path: Path, limits: BenchmarkSection) -> None:
+    """Compare with earlier results and say what was found.
+
+    Raises:
+      GateError: latency, accuracy or size became worse than the limits allow.
+    """
+    from toolchain.benchmark.baseline import compare
+
+    findings = compare(result, load_benchmark(path), limits)
+    show_findings(findings, path)
+    if worse := [one.text for one in findings if one.verdict == "regression"]:
+        raise GateError(
+            "; ".join(worse),
+            str(path),
+            "limits are benchmark.latency_limit, accuracy_limit and size_limit",
+        )
+
+
+def _verified(run: Run, exported: Sequence[ExportedModel]) -> dict[str, FileVerification]:
+    if run.manifest("verify") is None:
+        return {}
+    verification = load_verification(run.stage("verify") / "verification.json")
+    files = {file.file: file for file in verification.files}
+    return {one.sha256: files[one.path.name] for one in exported if one.path.name in files}
+
+
+def _digest(run: Run, stage: str) -> str:
+    manifest = run.manifest(stage)
+    return manifest.digest() if manifest else ""
+
+
+def _photos(recipe: Recipe) -> Photos:
+    """The first photos of the recipe's data; a made-up one when they are not there any more."""
+    from toolchain.benchmark.preparation import Photos, made_up
+    from toolchain.data.source import open_source
+
+    try:
+        source = open_source(recipe)
+        encoded = [data for _, data in itertools.islice(source.read(), _PHOTOS)]
+    except (DataError, OSError):
+        encoded = []
+    if not encoded:
+        return made_up()
+    return Photos(f"the first {len(encoded)} photos of {recipe.name}", tuple(encoded))
+
+
+def _keras(
+    recipe: Recipe, run: Run, exported: Sequence[ExportedModel], folder: Path
+) -> list[Candidate]:
+    """The float model as a row for reference, one for each thread count."""
+    from toolchain.benchmark.candidate import Candidate
+    from toolchain.export.keras_worker import Reference
+
+    float_files = [one.contract for one in exported if one.contract.precision == "fp32"]
+    if "keras" not in recipe.benchmark.runtimes or not float_files:
+        return []
+    if importlib.util.find_spec("tensorflow") is None:
+        say("  no row for the Keras model: TensorFlow is not installed")
+        return []
+    weights, contract = run.require("train", "weights.safetensors"), float_files[0]
+    reference = folder / "reference.json"
+    save_value(Reference.of(recipe, run.stage("train"), contract), reference)
+    row = Candidate(
+        name=f"{recipe.name}.fp32.keras",
+        opens=reference,
+        path=weights,
+        sha256=sha256_file(weights),
+        format="keras",
+        precision="fp32",
+        size=contract.preprocessing.size,
+        runtime="keras",
+        provider="cpu",
+        threads=1,
+        worker=KERAS_WORKER,
+        stays=True,
+    )
+    return [dataclasses.replace(row, threads=threads) for threads in recipe.benchmark.threads]
