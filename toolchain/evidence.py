@@ -1,7 +1,8 @@
-"""What verify keeps of single photos, for the report: who said what, and where the network looked.
+"""What stages keep for the report: who said what of each photo, where the network looked, and
+which layers rounding hurts.
 
-Plain arrays in safetensors files beside verification.json, named by the photos' positions in the
-Dataset.
+Of photos, plain arrays in safetensors files beside verification.json, by the photos' positions in
+the Dataset; of layers, JSON beside quantized.json.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from toolchain.errors import ModelError
 from toolchain.run import write_bytes
+from toolchain.saved import load_as, save_value
 
 ANSWERS_FILE: Final = "answers.safetensors"
 HEATMAPS_FILE: Final = "heatmaps.safetensors"
+SENSITIVITY_FILE: Final = "sensitivity.json"
 _LAYER: Final = "layer"
 
 
@@ -134,6 +137,41 @@ class Heatmaps:
             return None
         layer = arrays[_LAYER].tobytes().decode(errors="replace")
         return Heatmaps(layer, *(arrays[key] for key in keys))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerError:
+    """What rounding to 8 bits does to the output of one layer.
+
+    Attributes:
+      layer, op: its name, and what it is.
+      sqnr_db: signal to quantization noise, 10 log10(mean x^2 / mean (x - rounded x)^2), decibels.
+    """
+
+    layer: str
+    op: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """Every layer's error, in the order of the network."""
+
+    layers: tuple[LayerError, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write sensitivity.json into `folder`."""
+        save_value(self, folder / SENSITIVITY_FILE)
+
+    @staticmethod
+    def load(folder: Path) -> Sensitivity | None:
+        """Read what `save` wrote; None where there is none.
+
+        Raises:
+          ModelError: the file is damaged.
+        """
+        path = folder / SENSITIVITY_FILE
+        return load_as(Sensitivity, path) if path.is_file() else None
 
 
 def _save(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:

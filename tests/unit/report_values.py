@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.evidence import Answers, FileAnswers, Heatmaps
+from toolchain.evidence import Answers, FileAnswers, Heatmaps, LayerError, Sensitivity
 from toolchain.measurement import Benchmark, Latency, Measurement
 from toolchain.recipe import parse_recipe
 from toolchain.report import Pictures, Report, RunValues, make_pictures, make_report
@@ -203,6 +203,9 @@ def run_values(
         benchmark=benchmark,
         answers=kept,
         heatmaps=heatmaps(kept.rows[:4]),
+        sensitivity=Sensitivity(
+            tuple(LayerError(f"block_{at}", "conv", 40 - at % 7 + at / 20) for at in range(20))
+        ),
         lineage=(
             Link("recipe", "1" * 64),
             Link("photos and their split", "2" * 64),

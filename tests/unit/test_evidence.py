@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from toolchain.errors import ModelError
-from toolchain.evidence import Answers, FileAnswers, Heatmaps
+from toolchain.evidence import Answers, FileAnswers, Heatmaps, LayerError, Sensitivity
 from toolchain.verification.metrics import telling
 
 PROBABILITIES = np.asarray([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], np.float32)
@@ -54,6 +54,13 @@ def test_heatmaps_are_saved_and_read(tmp_path: Path) -> None:
 def test_a_run_from_before_has_none(tmp_path: Path) -> None:
     assert Answers.load(tmp_path) is None
     assert Heatmaps.load(tmp_path) is None
+    assert Sensitivity.load(tmp_path) is None
+
+
+def test_layers_are_saved_and_read(tmp_path: Path) -> None:
+    made = Sensitivity((LayerError("block_1", "conv", 31.5), LayerError("logits", "dense", 44.0)))
+    made.save(tmp_path)
+    assert Sensitivity.load(tmp_path) == made
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:40], lambda data: b"\xff" * len(data)])

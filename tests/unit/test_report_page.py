@@ -27,10 +27,11 @@ EVIL = "<script>alert(1)</script>"
 PHONE_PIXELS = 390
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECTIONS = (
-    "answer", "files", "speed", "training", "mistakes", "photos", "calibration", "data", "again",
+    "answer", "files", "speed", "training", "mistakes", "photos", "calibration", "layers", "data",
+    "again",
 )  # fmt: skip
-# Accuracy, loss, confusion, speed, reliability.
-DRAWINGS = 5
+# Accuracy, loss, confusion, speed, reliability, layers.
+DRAWINGS = 6
 VOID = {"meta", "br", "img", "hr", "link", "input", "wbr"}
 
 
@@ -241,10 +242,21 @@ def test_mistakes_flips_and_heat_maps_are_pictures_with_their_words(page: Page) 
     assert "block_6_expand_relu" in text
 
 
+def test_the_worst_layers_are_drawn_the_worst_first(page: Page) -> None:
+    layers = values.report().layers
+    assert [one.layer for one in layers[:2]] == ["block_6", "block_13"]
+    names = {one.layer for one in layers}
+    drawn = [word.strip() for word in page.words if word.strip() in names]
+    # The axis is written from its lower end.
+    assert drawn[::-1] == [one.layer for one in layers[:15]]
+    assert "15 worst of 20 layers" in page.text()
+
+
 def test_what_a_run_lacks_is_said_and_not_drawn() -> None:
-    bare = dataclasses.replace(values.run_values(), answers=None, heatmaps=None)
+    bare = dataclasses.replace(values.run_values(), answers=None, heatmaps=None, sensitivity=None)
     report = make_report(bare)
     text = Page(render_html(report, Pictures())).text()
+    assert "Quantize kept no errors of single layers" in text
     assert text.count("Verify kept no answers on single photos of this run") == 2
     assert report.to_json()["gallery"] is None
     without_heat = make_report(dataclasses.replace(values.run_values(), heatmaps=None))
@@ -279,7 +291,7 @@ def test_a_hundred_classes_are_listed_and_not_drawn() -> None:
     page = Page(rendered(report))
     assert "100 classes are too many to draw" in page.text()
     assert "species 99" in page.text()
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("svg") == 4
 
 
 def test_the_json_is_plain_and_complete(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "contract": {"errors", "images"},
     "saved": {"errors", "run"},
     "values": {"errors", "saved", "images"},
-    "evidence": {"errors", "run"},
+    "evidence": {"errors", "run", "saved"},
     "measurement": {"errors", "saved", "values"},
     "page": set(),
     "data": SPINE | {"page"},

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from test_report_page import CHROMIUM, PHONE_PIXELS, Page, measured_width
 
-from toolchain.recipe import load_recipe, parse_recipe
-from toolchain.recipe.text import recipe_text
+from toolchain.recipe import parse_recipe
 from toolchain.tuning.choice import choose_trial, front_of
 from toolchain.tuning.page import answer, render_tuning, tuning_markdown, write_tuning
 from toolchain.tuning.values import Budget, Trial, Tuning, Untried
@@ -200,24 +199,3 @@ def test_a_phone_needs_no_sideways_scroll(tmp_path: Path) -> None:
     )
     assert inner == PHONE_PIXELS
     assert scroll <= PHONE_PIXELS
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        {"data": {"source": "digits"}},
-        {
-            "data": {"path": 'a "b"\\c', "limit": {"train": 5}},
-            "model": {"weights": "none", "head": {"dense": [64, 8], "dropout": 0.0}},
-            "fine_tune": {"start": 0.5},
-            "export": {"precisions": ["fp32"]},
-            "train": {"learning_rate": 1e-05, "xla": True},
-        },
-    ],
-)
-def test_a_recipes_text_parses_to_the_same_recipe(table, tmp_path: Path) -> None:
-    recipe = parse_recipe(table, name="some-name")
-    path = tmp_path / "other.toml"
-    path.write_text(recipe_text(recipe, "why\nand how"))
-    assert path.read_text().startswith("# why\n# and how\n")
-    assert load_recipe(path) == recipe

@@ -13,7 +13,7 @@ from toolchain.cli import stages
 from toolchain.cli.chain import needed, run_chain
 from toolchain.errors import GateError, MachineError, ModelError
 from toolchain.recipe import Recipe
-from toolchain.recipe.text import recipe_text
+from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.report.model import plain
 from toolchain.run import Run, sha256_json, typed_command, write_text
 from toolchain.saved import load_as, save_value
@@ -195,8 +195,8 @@ def _ship(found: Tuning, variants: Sequence[Variant], base: Recipe, runs: Path) 
         )
     trial = found.trials[found.chosen]
     recipe = _shipping(next(v.recipe for v in variants if v.name == trial.variant), trial, base)
-    path = runs / recipe.name / "recipe.toml"
-    write_text(path, recipe_text(recipe, f"Found by: {found.command}\nShip {trial.file}."))
+    path = runs / recipe.name / RECIPE_FILE
+    write_text(path, f"# {_one_line(found.command)}: ship {trial.file}\n{recipe_toml(recipe)}")
     found = dataclasses.replace(found, ships=str(path))
     write_tuning(found, runs)
     run = Run(runs, recipe.name)
@@ -210,6 +210,10 @@ def _ship(found: Tuning, variants: Sequence[Variant], base: Recipe, runs: Path) 
     say(f"  open {page}")
     data: dict[str, Any] = plain(dataclasses.asdict(found))
     return data
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _shipping(recipe: Recipe, trial: Trial, base: Recipe) -> Recipe:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from toolchain.contract import ExportedModel, read_contract_file
 from toolchain.errors import GateError, MachineError
-from toolchain.evidence import Answers, FileAnswers, Heatmaps
+from toolchain.evidence import Answers, FileAnswers, Heatmaps, Sensitivity
 from toolchain.measurement import load_benchmark
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
@@ -305,6 +305,7 @@ def run_values(recipe: Recipe, run: Run, command: str) -> RunValues:
         benchmark=load_benchmark(timings) if timings.is_file() else None,
         answers=Answers.load(run.stage("verify")),
         heatmaps=Heatmaps.load(run.stage("verify")),
+        sensitivity=Sensitivity.load(run.stage("quantize")),
         lineage=lineage(load_exported(run), {k: v for k, v in hashes.items() if len(v) == 64}),
         command=command,
     )

@@ -73,6 +73,7 @@ def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
         else "",
         "reasons": Counter(_reason(why) for _, why in report.data.skipped).most_common(),
         "max_photos": gallery.SHOWN,
+        "max_layers": MAX_LAYERS,
         "max_skipped": MAX_SKIPPED,
         "max_class_rows": MAX_CLASS_ROWS,
     }
@@ -103,7 +104,7 @@ def _compared(benchmark: Benchmark | None, name: str) -> list[tuple[str, str, st
 
 
 def _drawings(report: Report, rows: tuple[Measurement, ...]) -> dict[str, Markup]:
-    drawn = dict.fromkeys(("loss", "accuracy", "confusion", "speed", "reliability"), "")
+    drawn = dict.fromkeys(("loss", "accuracy", "confusion", "speed", "reliability", "layers"), "")
     history = report.training + report.quantization
     if history:
         drawn["accuracy"], drawn["loss"] = drawings.training_curves(history, _marked(report))
@@ -117,6 +118,9 @@ def _drawings(report: Report, rows: tuple[Measurement, ...]) -> dict[str, Markup
     if report.calibrations:
         *base, other = report.calibrations
         drawn["reliability"] = drawings.reliability(base[0] if base else None, other)
+    if report.layers:
+        worst = report.layers[:MAX_LAYERS]
+        drawn["layers"] = drawings.layer_errors([(one.layer, one.sqnr_db) for one in worst])
     # Drawn by us from numbers and from text that matplotlib escaped: markup, not text.
     return {name: Markup(text) for name, text in drawn.items()}  # noqa: S704
 

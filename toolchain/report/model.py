@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from toolchain import __version__
-from toolchain.evidence import Answers, Heatmaps
+from toolchain.evidence import Answers, Heatmaps, LayerError, Sensitivity
 from toolchain.measurement import Benchmark
 from toolchain.recipe.sections import Recipe
 from toolchain.report.calibration import (
@@ -44,7 +44,7 @@ class RunValues:
     Attributes:
       quantized: None when the recipe has no QAT.
       benchmark: None when it was not run; the choice then rests on accuracy alone.
-      answers, heatmaps: None when verify kept none.
+      answers, heatmaps: None when verify kept none; sensitivity: None when quantize kept none.
       lineage: in the order in which it is to be shown.
       command: what re-makes the run.
     """
@@ -57,6 +57,7 @@ class RunValues:
     benchmark: Benchmark | None
     answers: Answers | None
     heatmaps: Heatmaps | None
+    sensitivity: Sensitivity | None
     lineage: tuple[Link, ...]
     command: str
 
@@ -104,6 +105,7 @@ class Report:
       calibrations: of `base` and `shown`, those that there are; empty without answers.
       calibration_change: from `base` to `shown`.
       gallery: single photos; None without answers.
+      layers: what 8 bits do to each layer, the worst first; empty when nobody measured it.
       lineage: the recipe, data, weights and every file by their hashes.
     """
 
@@ -130,6 +132,7 @@ class Report:
     calibrations: tuple[Calibration, ...]
     calibration_change: CalibrationChange | None
     gallery: Gallery | None
+    layers: tuple[LayerError, ...]
     lineage: tuple[Link, ...]
 
     def file(self, name: str) -> FileVerification | None:
@@ -176,6 +179,7 @@ def make_report(values: RunValues) -> Report:
         calibrations=calibrations,
         calibration_change=change,
         gallery=gallery,
+        layers=_worst_layers(values.sensitivity),
         lineage=values.lineage,
     )
 
@@ -190,6 +194,11 @@ def _summary(dataset: Dataset) -> DataSummary:
         skipped=dataset.skipped,
         notes=dataset.notes,
     )
+
+
+def _worst_layers(sensitivity: Sensitivity | None) -> tuple[LayerError, ...]:
+    layers = sensitivity.layers if sensitivity else ()
+    return tuple(sorted(layers, key=lambda one: one.sqnr_db))
 
 
 def _shown(verification: Verification, choices: tuple[Choice, ...]) -> FileVerification | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from toolchain.errors import RecipeError
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.recipe.defaults import EMBEDDED_SIZE
-from toolchain.recipe.text import recipe_text
+from toolchain.recipe.write import recipe_toml
 from toolchain.tuning.values import Budget, Trial, Untried
 
 
@@ -74,7 +74,7 @@ def _varied(
 ) -> Recipe:
     import tomllib
 
-    table = tomllib.loads(recipe_text(base))
+    table = tomllib.loads(recipe_toml(base))
     table["name"] = name
     table.setdefault("input", {})["size"] = size
     if alpha is not None:
