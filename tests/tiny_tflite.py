@@ -15,7 +15,15 @@ from toolchain.contract import METADATA_KEY, Contract, TensorSpec
 TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int8": 9}
 NAMES = {
     name: getattr(schema.BuiltinOperator, name)
-    for name in ("CONV_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX", "QUANTIZE", "DEQUANTIZE")
+    for name in (
+        "CONV_2D",
+        "MEAN",
+        "FULLY_CONNECTED",
+        "SOFTMAX",
+        "QUANTIZE",
+        "DEQUANTIZE",
+        "RESHAPE",
+    )
 }
 VERSIONS = {"CONV_2D": 5, "MEAN": 2, "FULLY_CONNECTED": 4, "SOFTMAX": 2, "QUANTIZE": 2}
 

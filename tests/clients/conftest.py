@@ -21,10 +21,12 @@ from command_line import toolchain
 from numpy.typing import NDArray
 from PIL import Image
 from tiny_onnx import write_float_onnx, write_int8_onnx
-from tiny_tflite import build_tflite, uint8_contract, write_float_tflite, write_tflite
+from tiny_tflite import Builder, build_tflite, uint8_contract
 
-from toolchain.contract import ContractEntry, write_contract_file
+from toolchain.contract import METADATA_KEY, Contract, ContractEntry, write_contract_file
 from toolchain.errors import ExitCode
+from toolchain.export.flatbuffer import embed
+from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
 from toolchain.measurement import Benchmark, Latency, Measurement
 from toolchain.recipe import parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
@@ -74,9 +76,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def _export(folder: Path) -> None:
     write_float_onnx(folder)
     write_int8_onnx(folder)
-    write_float_tflite(folder)
+    _write_tflite(folder / "tiny.fp32.tflite", build_tflite(), tiny_network.contract("tflite"))
     build = build_tflite("int8", "int8", io="uint8")
-    write_tflite(folder / "tiny.int8-qat.tflite", build, uint8_contract())
+    _write_tflite(folder / "tiny.int8-qat.tflite", build, uint8_contract())
     entries = {}
     for path in sorted(folder.glob("tiny.*")):
         data = path.read_bytes()
@@ -86,6 +88,12 @@ def _export(folder: Path) -> None:
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in tiny_network.CLASSES))
     recipe = parse_recipe({"data": {"source": "digits"}}, name="tiny")
     (folder / RECIPE_FILE).write_text(recipe_toml(recipe))
+
+
+def _write_tflite(path: Path, build: Builder, contract: Contract) -> None:
+    """A file with its contract and the metadata of MediaPipe Tasks, as the export writes it."""
+    buffers = {METADATA_KEY: contract.dumps().encode(), BUFFER: task_metadata(contract)}
+    path.write_bytes(append_labels(embed(build.pack(None), buffers), contract))
 
 
 def _kind(name: str) -> dict[str, str]:

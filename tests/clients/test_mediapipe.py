@@ -1,0 +1,147 @@
+"""MediaPipe's ImageClassifier, which Android's and iOS' tasks are made of, on files of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_network
+from conftest import our_answers
+from PIL import Image
+from tiny_tflite import Builder, schema
+
+from toolchain.contract import METADATA_KEY, Contract, TensorSpec
+from toolchain.export.flatbuffer import embed
+from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
+from toolchain.images.preprocess import Preprocessing, resize
+
+mediapipe = pytest.importorskip("mediapipe", reason="extra `clients` is not installed")
+
+FILES = ("tiny.fp32.tflite", "tiny.int8-qat.tflite")
+LEAST_AGREEMENT = 0.99
+TOLERANCE = {"tiny.fp32.tflite": 1e-4, "tiny.int8-qat.tflite": 1.5 / 256}
+# Mean difference of a byte, 0..255, between its resize and the rule that we found for it: it
+# rounds positions.
+MOST_OFF_THE_RULE = 0.5
+PROBE = 24
+
+
+def classifier(path: Path):
+    from mediapipe.tasks import python as tasks
+    from mediapipe.tasks.python import vision
+
+    options = vision.ImageClassifierOptions(tasks.BaseOptions(model_asset_path=str(path)))
+    return vision.ImageClassifier.create_from_options(options)
+
+
+def scores(opened, pixels: np.ndarray) -> np.ndarray:
+    """Of one picture, float64 [classes] in the order of the model's output."""
+    image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(pixels))
+    (answer,) = opened.classify(image).classifications
+    found = {category.index: category.score for category in answer.categories}
+    return np.asarray([found[at] for at in range(len(found))])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_pictures_of_the_models_own_size_are_answered_as_by_our_runner(
+    name: str, tiny_run, tmp_path: Path
+) -> None:
+    pixels, labels = tiny_network.images(60, seed=5)
+    for at, picture in enumerate(pixels):
+        Image.fromarray(picture).save(tmp_path / f"{at:02}.png")
+    ours = our_answers(tiny_run.stage("export") / name, tmp_path).probabilities
+    with classifier(tiny_run.stage("export") / name) as opened:
+        found = np.stack([scores(opened, picture) for picture in pixels])
+        names = {c.category_name for c in _categories(opened, pixels[0])}
+    np.testing.assert_allclose(found, ours, atol=TOLERANCE[name])
+    assert (found.argmax(axis=1) == labels).mean() >= LEAST_AGREEMENT
+    assert names == set(tiny_network.CLASSES)
+
+
+def _categories(opened, pixels: np.ndarray):
+    image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(pixels))
+    return opened.classify(image).classifications[0].categories
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_photos_that_it_resizes_itself_get_the_same_class(name: str, tiny_run, photos) -> None:
+    model = tiny_run.stage("export") / name
+    ours = our_answers(model, photos)
+    clear = [at for at, row in enumerate(np.sort(ours.probabilities)) if row[-1] - row[-2] > 0.1]
+    with classifier(model) as opened:
+        found = [scores(opened, _upright(ours.paths[at])) for at in clear]
+    same = np.argmax(found, axis=1) == ours.probabilities[clear].argmax(axis=1)
+    assert len(clear) >= 40
+    assert same.mean() >= LEAST_AGREEMENT
+
+
+def _upright(path: Path) -> np.ndarray:
+    from toolchain.images.decode import open_rgb
+
+    return np.asarray(open_rgb(path.read_bytes(), path.name))
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose answer is its input: every byte of the resized picture is a class."""
+    build, count = Builder(), PROBE * PROBE * 3
+    source = build.tensor("input", (1, PROBE, PROBE, 3), "float32")
+    shape = build.tensor("shape", (2,), "int32", value=[1, count])
+    options = schema.ReshapeOptionsT()
+    options.newShape = [1, count]
+    output = build.tensor("output", (1, count), "float32")
+    build.op("RESHAPE", [source, shape], output, options)
+    build.graph.inputs, build.graph.outputs = [source], [output]
+    contract = Contract(
+        name="probe",
+        format="tflite",
+        precision="fp32",
+        labels=tuple(f"{at}" for at in range(count)),
+        preprocessing=Preprocessing(PROBE, 0.0, 255.0),
+        input=TensorSpec("input", (1, PROBE, PROBE, 3), "float32"),
+        output=TensorSpec("output", (1, count), "float32"),
+        lineage={},
+    )
+    path = tmp_path_factory.mktemp("probe") / "probe.tflite"
+    buffers = {METADATA_KEY: contract.dumps().encode(), BUFFER: task_metadata(contract)}
+    path.write_bytes(append_labels(embed(build.pack(None), buffers), contract))
+    return path
+
+
+def seen(opened, picture: np.ndarray) -> np.ndarray:
+    """What the model gets of a picture, float64 [PROBE, PROBE, 3] in 0..255."""
+    return 255 * scores(opened, picture).reshape(PROBE, PROBE, 3)
+
+
+def corners(picture: np.ndarray) -> np.ndarray:
+    """Each point of the answer taken at its upper left corner, between the four bytes around it.
+
+    No antialias, and half a point of the answer further up and left than Pillow and TensorFlow,
+    which take centres.
+    """
+    height, width, _ = picture.shape
+    (top, below, down), (left, right, across) = _between(height), _between(width)
+    rows = picture[top] * (1 - down)[:, None, None] + picture[below] * down[:, None, None]
+    return rows[:, left] * (1 - across)[None, :, None] + rows[:, right] * across[None, :, None]
+
+
+def _between(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    places = np.arange(PROBE) * count / PROBE
+    first = np.floor(places).astype(int)
+    return first, np.minimum(first + 1, count - 1), places - first
+
+
+def test_how_it_resizes(probe: Path) -> None:
+    """What docs/deploy-android.md tells; a MediaPipe that does otherwise ends this test."""
+    waves = np.sin(np.arange(240) / 40)[:, None] + np.cos(np.arange(320) / 50)[None]
+    photo = np.repeat((127 + 60 * waves)[:, :, None], 3, axis=2).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    with classifier(probe) as opened:
+        fits = noise[:PROBE, :PROBE]
+        np.testing.assert_allclose(seen(opened, fits), fits, atol=1e-3)
+        for picture in (photo, noise):
+            found = seen(opened, picture)
+            ours = resize(Image.fromarray(picture), PROBE)
+            assert np.abs(found - corners(picture)).mean() < MOST_OFF_THE_RULE
+            assert np.abs(found - ours).mean() > 10 * MOST_OFF_THE_RULE
