@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_network
 from conftest import our_answers
+from mediapipe_client import categories, classifier, read_photo, scores
 from PIL import Image
 from tiny_tflite import Builder, schema
 
@@ -16,7 +17,7 @@ from toolchain.export.flatbuffer import embed
 from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
 from toolchain.images.preprocess import Preprocessing, resize
 
-mediapipe = pytest.importorskip("mediapipe", reason="extra `clients` is not installed")
+pytest.importorskip("mediapipe", reason="extra `clients` is not installed")
 
 FILES = ("tiny.fp32.tflite", "tiny.int8-qat.tflite")
 LEAST_AGREEMENT = 0.99
@@ -25,22 +26,6 @@ TOLERANCE = {"tiny.fp32.tflite": 1e-4, "tiny.int8-qat.tflite": 1.5 / 256}
 # rounds positions.
 MOST_OFF_THE_RULE = 0.5
 PROBE = 24
-
-
-def classifier(path: Path):
-    from mediapipe.tasks import python as tasks
-    from mediapipe.tasks.python import vision
-
-    options = vision.ImageClassifierOptions(tasks.BaseOptions(model_asset_path=str(path)))
-    return vision.ImageClassifier.create_from_options(options)
-
-
-def scores(opened, pixels: np.ndarray) -> np.ndarray:
-    """Of one picture, float64 [classes] in the order of the model's output."""
-    image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(pixels))
-    (answer,) = opened.classify(image).classifications
-    found = {category.index: category.score for category in answer.categories}
-    return np.asarray([found[at] for at in range(len(found))])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -53,15 +38,10 @@ def test_pictures_of_the_models_own_size_are_answered_as_by_our_runner(
     ours = our_answers(tiny_run.stage("export") / name, tmp_path).probabilities
     with classifier(tiny_run.stage("export") / name) as opened:
         found = np.stack([scores(opened, picture) for picture in pixels])
-        names = {c.category_name for c in _categories(opened, pixels[0])}
+        names = {c.category_name for c in categories(opened, pixels[0])}
     np.testing.assert_allclose(found, ours, atol=TOLERANCE[name])
     assert (found.argmax(axis=1) == labels).mean() >= LEAST_AGREEMENT
     assert names == set(tiny_network.CLASSES)
-
-
-def _categories(opened, pixels: np.ndarray):
-    image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(pixels))
-    return opened.classify(image).classifications[0].categories
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -70,16 +50,10 @@ def test_photos_that_it_resizes_itself_get_the_same_class(name: str, tiny_run, p
     ours = our_answers(model, photos)
     clear = [at for at, row in enumerate(np.sort(ours.probabilities)) if row[-1] - row[-2] > 0.1]
     with classifier(model) as opened:
-        found = [scores(opened, _upright(ours.paths[at])) for at in clear]
+        found = [scores(opened, read_photo(ours.paths[at])) for at in clear]
     same = np.argmax(found, axis=1) == ours.probabilities[clear].argmax(axis=1)
     assert len(clear) >= 40
     assert same.mean() >= LEAST_AGREEMENT
-
-
-def _upright(path: Path) -> np.ndarray:
-    from toolchain.images.decode import open_rgb
-
-    return np.asarray(open_rgb(path.read_bytes(), path.name))
 
 
 @pytest.fixture(scope="module")

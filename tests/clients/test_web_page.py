@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Browser, browsing, find_browser
-from conftest import Answers, Unpacked, our_answers
+from conftest import Unpacked, our_answers
+from page_client import answers_of, says, serving
 
 MODELS = ("tiny.int8-qat.tflite", "tiny.fp32.onnx")
 LABELS = ("red", "green", "blue")
@@ -42,16 +41,8 @@ def web(unpacked, photos: Path) -> Unpacked:
 @pytest.fixture(scope="module")
 def url(web: Unpacked) -> Iterator[str]:
     """Where the bundle's serve.py serves it: a free port of this machine."""
-    spec = importlib.util.spec_from_file_location("serve", web.folder / "serve.py")
-    serve = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(serve)
-    serve.Handler.log_message = lambda *_: None
-    # A page that is closed while a file is on its way is no news.
-    serve.ThreadingHTTPServer.handle_error = lambda *_: None
-    with serve.make_server(web.folder, "127.0.0.1", 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+    with serving(web.folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +52,6 @@ def page(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser
         browser.open(url)
         browser.wait(says("is open"), SECONDS)
         yield browser
-
-
-def says(text: str) -> str:
-    return f"document.getElementById('status').textContent.includes({json.dumps(text)})"
 
 
 def text_of(page: Browser, element: str) -> str:
@@ -88,29 +75,6 @@ def shown(page: Browser) -> list[tuple[str, float]]:
         "[...document.querySelectorAll('#answers li')].map((row) => row.innerText.split('\\n'))"
     )
     return [(label, float(share.strip("<> %"))) for label, share in rows]
-
-
-def answers_of(page: Browser, model: str, ours: Answers, photos: Path) -> np.ndarray:
-    """Probabilities [n, classes] of the photos of `ours`, by the functions that the page calls."""
-    names = [path.relative_to(photos).as_posix() for path in ours.paths]
-    rows = page.evaluate(
-        f"""(async () => {{
-            const {{ decode, resize, toProbabilities, toTensor }} = await import("/photo.js");
-            const {{ open }} = await import("/runtimes.js");
-            const {{ files }} = await (await fetch("/contract.json")).json();
-            const contract = files[{json.dumps(model)}].contract;
-            const opened = await open({json.dumps(model)}, contract, 1);
-            const rows = [];
-            for (const name of {json.dumps(names)}) {{
-                const image = await decode(await (await fetch("/photos/" + name)).blob());
-                const tensor = toTensor(resize(image, contract.preprocessing.size), contract);
-                rows.push(toProbabilities(await opened.run(tensor), contract));
-            }}
-            opened.close();
-            return rows;
-        }})()"""
-    )
-    return np.asarray(rows)
 
 
 def test_both_runtimes_can_be_chosen_and_threads_be_had(page: Browser) -> None:
