@@ -86,6 +86,8 @@ def _export(folder: Path) -> None:
         entries[path.name] = ContractEntry(sha256, len(data), read_contract(path))
     (folder / "contract.json").write_text(write_contract_file(entries))
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in tiny_network.CLASSES))
+    (folder / "goldens").mkdir()
+    (folder / "goldens" / "goldens.json").write_text("{}")
     recipe = parse_recipe({"data": {"source": "digits"}}, name="tiny")
     (folder / RECIPE_FILE).write_text(recipe_toml(recipe))
 

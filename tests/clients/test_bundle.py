@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from toolchain.cli.bundle import read_offer
 from toolchain.contract import read_contract_file
 from toolchain.errors import InputError
 from toolchain.recipe import load_recipe
-from toolchain.run import Run
+from toolchain.run import MANIFEST, Run
 from toolchain.values import Interval
 
 CARRIED = {"README.md", "contract.json", "labels.txt", "recipe.toml"}
@@ -59,6 +60,15 @@ def test_a_file_that_missed_a_gate_is_not_taken(offer: Offer) -> None:
     assert chosen("android", worse) == ["tiny.fp32.tflite"]
 
 
+def test_what_nobody_wishes_is_taken_where_there_is_nothing_else(offer: Offer) -> None:
+    whole = next(m for m in offer.exported if m.path.name == "tiny.fp32.tflite")
+    light = dataclasses.replace(whole, contract=dataclasses.replace(whole.contract, precision="w8"))
+    (choice,) = choose(KINDS["ios"], dataclasses.replace(offer, exported=(light,)))
+    assert choice.reason == "no better .tflite is there"
+    both = dataclasses.replace(offer, exported=(light, whole))
+    assert choose(KINDS["ios"], both)[0].model.contract.precision == "fp32"
+
+
 def test_of_twins_the_one_for_any_batch_is_taken(offer: Offer) -> None:
     whole = next(m for m in offer.exported if m.path.name == "tiny.int8-qat.onnx")
     spec = dataclasses.replace(whole.contract.input, shape=(1, *whole.contract.input.shape[1:]))
@@ -82,6 +92,7 @@ def test_the_zip_holds_the_models_and_what_explains_them(kind: str, unpacked, ti
     bundle = unpacked(kind)
     names = {path.name for path in bundle.folder.iterdir()}
     assert names >= CARRIED | set(bundle.answer["models"])
+    assert (bundle.folder / "goldens" / "goldens.json").is_file()
     entries = read_contract_file(bundle.folder)
     assert set(entries) == set(bundle.answer["models"])
     for name, entry in entries.items():
@@ -134,8 +145,7 @@ def test_evidence_about_other_files_is_left_out(tiny_run: Run, tmp_path: Path) -
         manifest = tiny_run.manifest(stage)
         made_from = {"export": "another"} if stage == "verify" else {}
         with run.publish(stage, manifest.key, made_from) as folder:
-            for name in manifest.files:
-                (folder / name).write_bytes((tiny_run.stage(stage) / name).read_bytes())
+            copy_into(folder, tiny_run.stage(stage))
     done = toolchain("bundle", run.folder, "--for", "server", "--json")
     assert done.returncode == 0, done.stderr
     assert "tiny.fp32.onnx" in json.loads(done.stdout)["models"]
@@ -144,6 +154,11 @@ def test_evidence_about_other_files_is_left_out(tiny_run: Run, tmp_path: Path) -
     card = (tmp_path / "unpacked" / "tiny-server" / "README.md").read_text()
     assert "Not known: `make verify` has not run on these files." in card
     assert "97.5" not in card
+
+
+def copy_into(folder: Path, stage: Path) -> None:
+    shutil.copytree(stage, folder, dirs_exist_ok=True)
+    (folder / MANIFEST).unlink()
 
 
 def test_a_run_without_an_export_is_refused(tmp_path: Path) -> None:
@@ -155,8 +170,7 @@ def test_a_run_without_an_export_is_refused(tmp_path: Path) -> None:
 def test_a_changed_model_is_refused_and_the_old_bundle_stays(tiny_run, tmp_path: Path) -> None:
     run = Run(tmp_path, "tiny")
     with run.publish("export", "e") as folder:
-        for name in tiny_run.manifest("export").files:
-            (folder / name).write_bytes((tiny_run.stage("export") / name).read_bytes())
+        copy_into(folder, tiny_run.stage("export"))
     assert toolchain("bundle", run.folder, "--for", "ios").returncode == 0
     before = sorted(path.name for path in (run.folder / "bundle" / "ios").iterdir())
     model = run.stage("export") / "tiny.int8-qat.tflite"

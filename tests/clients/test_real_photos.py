@@ -18,15 +18,18 @@ from toolchain.models import models_folder
 from toolchain.run import Run
 from toolchain.values import Dataset
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+# Two minutes of converting on two cores; the other tests of this folder take drawn photos.
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 NAME = "cats-vs-dogs-mobilenetv2"
 ARCHIVE = "datasets/cats_vs_dogs.tar"
-TFLITE = (f"{NAME}.fp32.tflite", f"{NAME}.int8-qat.tflite")
+TFLITE = tuple(f"{NAME}.{precision}.tflite" for precision in ("fp32", "fp16", "int8-qat"))
 LEAST_AGREEMENT = {"mediapipe": 0.99, "page": 0.98}
 PHOTOS = {"mediapipe": 500, "page": 50}
 # The head alone and no QAT steps: how good the model is does not matter here.
 QUICK = settings(
+    data__limit__train=600,
+    export__precisions='["fp32", "fp16", "int8-qat"]',
     train__epochs=8,
     fine_tune__epochs=0,
     quantize__epochs=0,

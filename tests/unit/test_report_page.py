@@ -15,13 +15,11 @@ import pytest
 import report_values as values
 
 from toolchain.measurement import Comparison, Noise, Preparation
-from toolchain.report import Pictures, Report, make_report, write_report
+from toolchain.report import Pictures, Report, make_report
 from toolchain.report.html import render_html
 from toolchain.report.lineage import Link
-from toolchain.values import (
-    Interval,
-    Verification,
-)
+from toolchain.report.write import write_report
+from toolchain.values import Interval, Verification
 
 EVIL = "<script>alert(1)</script>"
 PHONE_PIXELS = 390

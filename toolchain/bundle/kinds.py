@@ -20,7 +20,7 @@ class Wish:
 
     Attributes:
       format: "tflite" or "onnx".
-      precisions: best first, each with the reason.
+      precisions: best first, each with the reason; any other is taken where none of them is.
       proven: int8 only where verify held it against its gates.
     """
 
@@ -51,20 +51,13 @@ _TFLITE: Final = Wish(
         ("int8-ptq", _INT8),
         ("fp16", "half the size of float32"),
         ("fp32", _FLOAT),
-        # Measured slower than fp32: weights are widened in every run.
-        ("w8", "the only .tflite of this run"),
     ),
 )
 _SERVER_ONNX: Final = Wish(
     "onnx", (("int8-qat", _INT8), ("int8-ptq", _INT8), ("fp32", _FLOAT)), proven=True
 )
 _WEB_ONNX: Final = Wish(
-    "onnx",
-    (
-        ("fp32", "in browsers onnxruntime-web runs int8 slower than float32"),
-        ("int8-qat", "the only .onnx of this run"),
-        ("int8-ptq", "the only .onnx of this run"),
-    ),
+    "onnx", (("fp32", "in browsers onnxruntime-web runs int8 slower than float32"),)
 )
 KINDS: Final = {
     kind.name: kind
@@ -104,8 +97,10 @@ def choose(kind: Kind, offer: Offer, precision: str = "") -> tuple[Choice, ...]:
 def _best(wish: Wish, offer: Offer, precision: str) -> Choice | None:
     models = [model for model in offer.exported if model.contract.format == wish.format]
     if precision:
-        wish = Wish(wish.format, ((precision, "asked for"),))
-    for wanted, reason in wish.precisions:
+        model = _find(models, precision)
+        return Choice(model, "asked for") if model else None
+    rest = ((model.contract.precision, f"no better .{wish.format} is there") for model in models)
+    for wanted, reason in (*wish.precisions, *rest):
         model = _find(models, wanted)
         if model is not None and _holds(model, wish, offer):
             return Choice(model, reason)

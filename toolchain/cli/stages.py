@@ -275,7 +275,8 @@ def _against_float(file: FileVerification) -> str:
 
 def report(recipe: Recipe, run: Run, out: Path) -> None:
     """Write report.html, report.md and report.json."""
-    from toolchain.report import make_pictures, make_report, write_report
+    from toolchain.report import make_pictures, make_report
+    from toolchain.report.write import write_report
 
     values = run_values(recipe, run, typed_command())
     made = make_report(values)

@@ -6,6 +6,5 @@ into words, `drawings` draws, `pictures` shows single photos, `write` puts the f
 
 from toolchain.report.model import Report, RunValues, make_report
 from toolchain.report.pictures import Pictures, make_pictures
-from toolchain.report.write import write_report
 
-__all__ = ["Pictures", "Report", "RunValues", "make_pictures", "make_report", "write_report"]
+__all__ = ["Pictures", "Report", "RunValues", "make_pictures", "make_report"]
