@@ -274,12 +274,23 @@ def test_noise_comparisons_and_preparation_are_told() -> None:
         ),
     )
     text = Page(rendered(values.report(benchmark=benchmark))).text()
-    assert "The machine was noisy while the files took turns. others kept 0.7" in text
+    assert "The machine was noisy while the files took turns: others kept 0.7" in text
     assert "The machine was busy while the files were timed" in text
     assert "1.48× faster (1.45 to 1.52)" in text
     assert "inconclusive (ratio 0.94 to 1.03)" in text
     assert "Against digits.fp32.onnx: speed not told apart, 2.7× smaller" in text
     assert "(64 JPEG) takes 0.400 ms, resizing it to 48 pixels 0.100 ms" in text
+
+
+def test_batches_have_a_table_of_their_own() -> None:
+    row = dataclasses.replace(values.BENCHMARK.measurements[0], batch=32)
+    rows = (*values.BENCHMARK.measurements, row)
+    text = Page(
+        rendered(values.report(benchmark=dataclasses.replace(values.BENCHMARK, measurements=rows)))
+    ).text()
+    assert "Many at a time" in text
+    assert "fp32.tflite 32 2,111 2,068 to 2,153 litert, cpu, 1 thread" in text
+    assert "Many at a time" not in Page(rendered(values.report())).text()
 
 
 def test_a_hundred_classes_are_listed_and_not_drawn() -> None:
