@@ -29,7 +29,7 @@ help: ## this list
 	@echo '  RECIPE=$(RECIPE)   which model to make'
 	@echo '  DATA=~/photos      your own folder of class folders instead of a recipe'
 	@echo '  SET="train.epochs=5 train.seed=2"   recipe keys to change'
-	@echo '  RUNS=$(RUNS)  PYTHON=$(PYTHON) (3.11 to 3.13)  GPU=1 (CUDA builds)  TESTS=tests/unit'
+	@echo '  RUNS=$(RUNS)  PYTHON=$(PYTHON) (3.11 to 3.13)  GPU=1 (CUDA builds)  TESTS=tests/unit  FOR=web'
 
 .PHONY: data audit preview
 data:      $(STAMP) ## photos found, decoded once and split
@@ -50,6 +50,11 @@ benchmark: ## latency, throughput, memory and size of the files
 report:    ## one page with all of it
 $(STAGES): $(STAMP)
 	@$(TOOLCHAIN) $@ $(OPTIONS)
+
+FOR ?= web
+.PHONY: bundle
+bundle: $(STAMP) ## files and code for FOR=android, ios, web or server
+	@$(TOOLCHAIN) bundle $(OPTIONS) --for "$(FOR)"
 
 .PHONY: install
 install: $(STAMP) ## the pinned environment in .venv

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -52,9 +52,10 @@ def test_the_command_line_loads_nothing_heavy():
 
 
 def test_help_answers_at_once():
+    """In processor time: it is what waiting takes on a machine that runs other tests beside."""
     seconds = []
     for _ in range(TRIES):
-        started = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-m", "toolchain", "--help"],
             capture_output=True,
@@ -62,9 +63,10 @@ def test_help_answers_at_once():
             check=True,
             timeout=60,
         )
-        seconds.append(time.monotonic() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert "export" in done.stdout
-    assert min(seconds) < SECONDS_TO_HELP
+    assert 0 < min(seconds) < SECONDS_TO_HELP
 
 
 def test_no_arguments_is_help_not_a_traceback():
