@@ -258,10 +258,10 @@ def test_a_recipe_that_is_not_small_is_refused(write, content):
 )
 def test_hostile_bytes_are_a_recipe_error_at_once(write, content):
     path = write(content)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(RecipeError):
         load_recipe(path)
-    assert time.monotonic() - started < SECONDS_FOR_A_HOSTILE_RECIPE
+    assert time.process_time() - started < SECONDS_FOR_A_HOSTILE_RECIPE
 
 
 def test_a_number_too_long_for_python_is_refused_by_set_too():
@@ -271,10 +271,10 @@ def test_a_number_too_long_for_python_is_refused_by_set_too():
 
 def test_a_flood_of_unknown_keys_is_answered_at_once(write):
     path = write("\n".join(f"{'k' * (n % 3)}{n}=1" for n in range(6_000)))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(RecipeError, match="more mistakes") as caught:
         load_recipe(path)
-    assert time.monotonic() - started < SECONDS_FOR_A_HOSTILE_RECIPE
+    assert time.process_time() - started < SECONDS_FOR_A_HOSTILE_RECIPE
     assert len(str(caught.value).splitlines()) == 101
 
 
