@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,15 @@ SECONDS_TO_START = 240
 SECONDS_TO_STOP = 60
 
 
+@pytest.fixture
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Tests started in the background inherit an ignored Ctrl-C, a user's terminal does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_in_training(tmp_path: Path) -> None:
     options = settings(model__weights="none", input__size=32, train__epochs=1000)
     process = subprocess.Popen(
