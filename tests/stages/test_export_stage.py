@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from command_line import toolchain
 
 from toolchain import __version__
-from toolchain.contract import read_contract_file
+from toolchain.contract import Accuracy, read_contract_file
 from toolchain.errors import ExitCode, GateError, InputError
 from toolchain.export import stage
 from toolchain.export.stage import export_models
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.inspection.read import inspect_file
-from toolchain.inspection.scheme import check_promise
+from toolchain.inspection.scheme import check_promise, promised_by_name
 from toolchain.quantization.stage import quantize_model
 from toolchain.recipe.sections import PRECISIONS
 from toolchain.run import sha256_file
+from toolchain.runtimes import open_runner
 from toolchain.runtimes.carried import read_contract
 
 pytestmark = pytest.mark.usefixtures("small_vgg_network")
@@ -162,3 +166,46 @@ def test_a_file_whose_name_lies_is_refused(small_vgg_run, quantized, tmp_path, m
         )
     assert caught.value.exit_code == ExitCode.GATE
     assert not (tmp_path / "contract.json").exists()
+
+
+def test_the_export_replays_its_golden_vectors_in_another_place(digits_run, tmp_path) -> None:
+    folder = shutil.copytree(digits_run.run.stage("export"), tmp_path / "elsewhere")
+    result = toolchain("verify", "--contract", folder, "--json")
+    assert result.returncode == ExitCode.DONE, result.stderr
+    assert {row["file"] for row in json.loads(result.stdout)} == set(NAMES)
+
+
+def test_every_variant_is_written_and_answers_through_its_contract(small_vgg_run, tmp_path) -> None:
+    """Logits, NCHW, raw bytes and a static twin, all at once."""
+    run, recipe = small_vgg_run, onnx_only(small_vgg_run.recipe, "fp32")
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    for folder, export in (
+        (plain, recipe.export),
+        (
+            other,
+            replace(
+                recipe.export,
+                output="logits",
+                onnx_layout="nchw",
+                onnx_input="uint8",
+                onnx_static=True,
+            ),
+        ),
+    ):
+        folder.mkdir()
+        export_models(run.trained, None, run.dataset, replace(recipe, export=export), {}, folder)
+    pixels = run.dataset.pixels()[np.arange(5)]
+    expected = open_runner(plain / "tiny.fp32.onnx").run(pixels)
+    for name, batch in (("tiny.fp32.onnx", -1), ("tiny.fp32.b1.onnx", 1)):
+        runner = open_runner(other / name)
+        assert runner.contract.input.shape == (batch, 3, 32, 32)
+        assert runner.contract.output.name == "logits"
+        assert np.abs(runner.run(pixels) - expected).max() < 1e-5
+        assert promised_by_name(other / name) == "fp32"
+
+
+def test_the_contract_says_how_good_the_model_was_on_validation(digits_run) -> None:
+    contract = read_contract_file(digits_run.run.stage("export"))["digits.fp32.onnx"].contract
+    best = digits_run.trained.history[digits_run.trained.best]
+    images = len(digits_run.dataset.indices("validation"))
+    assert contract.accuracy == Accuracy("validation", images, best.validation_accuracy)

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "verification": SPINE | {"runtimes"},
     "benchmark": SPINE | {"runtimes"},
     "report": SPINE | {"page", "verification"},
+    "goldens": SPINE | {"runtimes"},
     "bundle": SPINE | {"report"},
     "tuning": SPINE | {"report"},
     "__main__": {"cli"},

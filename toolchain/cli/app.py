@@ -18,6 +18,7 @@ from toolchain.cli.init import init
 from toolchain.cli.inspect import inspect_model
 from toolchain.cli.predict import predict
 from toolchain.cli.tune import tune
+from toolchain.cli.verify import verify
 from toolchain.errors import ExitCode, ToolchainError
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ app.add_typer(data.app)
 app.command("init")(init)
 app.command("benchmark")(benchmark)
 app.command("bundle")(bundle)
+app.command("verify")(verify)
 app.command("predict")(predict)
 app.command("inspect")(inspect_model)
 app.command("compare")(compare)

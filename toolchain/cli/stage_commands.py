@@ -42,11 +42,6 @@ _COMMANDS: Final = {
         "Write .tflite and .onnx files with labels.txt and contract.json.\n\n"
         "Example: toolchain export --recipe digits --set export.int8_io=uint8",
     ),
-    "verify": (
-        "verify",
-        "Compare every exported file with the model it came from; a missed gate exits with 3.\n\n"
-        "Example: toolchain verify --recipe digits",
-    ),
     "report": (
         "report",
         "Write one page with everything that was found: report.html, .md and .json.\n\n"

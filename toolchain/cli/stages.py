@@ -147,7 +147,9 @@ def show_quantize(run: Run) -> None:
 
 
 def export(recipe: Recipe, run: Run, out: Path) -> None:
-    """Write the files that run elsewhere."""
+    """Write the files that run elsewhere, and the vectors that show whether they do."""
+    from toolchain.goldens import write_goldens
+
     with _tensorflow(run, "export"):
         from toolchain.export.stage import export_models
 
@@ -161,6 +163,8 @@ def export(recipe: Recipe, run: Run, out: Path) -> None:
             lineage,
             out,
         )
+    with working("making golden vectors"):
+        write_goldens(out)
     write_text(out / RECIPE_FILE, recipe_toml(recipe))
 
 

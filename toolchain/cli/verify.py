@@ -1,0 +1,106 @@
+"""`toolchain verify`: a run against its Keras models, or a folder of files against its goldens."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolchain.cli.options import (
+    DataOption,
+    ForceOption,
+    JsonOption,
+    RecipeOption,
+    RunsOption,
+    SetOption,
+)
+from toolchain.cli.stage_commands import stage_command
+from toolchain.errors import GateError, InputError
+
+if TYPE_CHECKING:
+    from toolchain.goldens import Replayed
+
+ContractOption = Annotated[
+    Path | None,
+    typer.Option("--contract", help="Replay the golden vectors of this folder, no run needed."),
+]
+AnswersOption = Annotated[
+    Path | None,
+    typer.Option("--answers", help="With --contract: JSON of what your own client answers."),
+]
+ToleranceOption = Annotated[
+    float | None,
+    typer.Option("--tolerance", min=0, max=1, help="With --answers: of a probability."),
+]
+
+
+def verify(
+    recipe: RecipeOption = "digits",
+    data: DataOption = "",
+    runs: RunsOption = Path("runs"),
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    contract: ContractOption = None,
+    answers: AnswersOption = None,
+    tolerance: ToleranceOption = None,
+) -> None:
+    """Compare exported files with the model they came from; a missed gate exits with 3.
+
+    With --contract no run and no TensorFlow is needed: the golden vectors that travel with the
+    files are replayed here, or compared with the answers of your own client.
+
+    Example: toolchain verify --recipe digits
+
+    Example: toolchain verify --contract runs/digits/export
+    """
+    if contract is not None:
+        _replay(contract, answers, tolerance, as_json)
+    elif answers is not None or tolerance is not None:
+        raise InputError("--answers and --tolerance need --contract FOLDER")
+    else:
+        stage_command("verify")(recipe, data, runs, overrides, force, as_json)
+
+
+def _replay(folder: Path, answers: Path | None, tolerance: float | None, as_json: bool) -> None:
+    from toolchain.goldens import check_client, replay
+
+    files = replay(folder) if answers is None else (check_client(folder, answers, tolerance),)
+    if as_json:
+        plain = [dataclasses.asdict(file) for file in files]
+        typer.echo(json.dumps([_without_nan(row) for row in plain], ensure_ascii=False, indent=1))
+    else:
+        _show(files)
+    for file in files:
+        if file.finding is not None:
+            raise GateError(
+                f"step {file.finding.step}: {file.finding.what}",
+                str(folder / file.file),
+                "take that step as the contract says, see docs/contract.md",
+            )
+
+
+def _without_nan(row: dict[str, object]) -> dict[str, object]:
+    """JSON has no nan: a file that was not run has no difference."""
+    off = row["difference"]
+    return {**row, "difference": None} if isinstance(off, float) and math.isnan(off) else row
+
+
+def _show(files: tuple[Replayed, ...]) -> None:
+    from toolchain.terminal import table
+
+    rows = [
+        (
+            file.file,
+            file.runtime,
+            "" if math.isnan(file.difference) else f"{file.difference:.1e}",
+            f"{file.tolerance:g}",
+            "ok" if file.finding is None else file.finding.step,
+        )
+        for file in files
+    ]
+    table("golden vectors", ("file", "run by", "difference", "allowed", "steps"), rows)

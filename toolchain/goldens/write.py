@@ -1,0 +1,103 @@
+"""Makes the goldens of a folder of exported files, by running every one of them."""
+
+from __future__ import annotations
+
+import io
+import platform
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image
+
+from toolchain import __version__
+from toolchain.contract import ContractEntry, read_contract_file
+from toolchain.goldens.pictures import PICTURES, Picture
+from toolchain.goldens.record import (
+    FILE,
+    FOLDER,
+    SCHEMA,
+    GoldenAnswers,
+    GoldenImage,
+    Goldens,
+    plain,
+)
+from toolchain.images.preprocess import normalise, pixels_of
+from toolchain.run import sha256_file, write_bytes
+from toolchain.runtimes import IsolatedRunner
+from toolchain.runtimes.base import to_input, to_probabilities
+from toolchain.saved import save_value
+
+# Drawn versions of each picture, of which the one the model is least sure of is kept.
+CANDIDATES: Final = 4
+# Largest difference of a probability between two sound runtimes. Float sums in another order differ
+# by 1e-6, float16 weights by more in float16 arithmetic; eight bits by a step here and there, which
+# deep networks carry on: up to 0.06 between onnxruntime on a server and in a browser.
+TOLERANCE: Final = {"fp32": 1e-3, "fp16": 1e-2, "w8": 3e-2, "int8-ptq": 6e-2, "int8-qat": 6e-2}
+
+
+def write_goldens(folder: Path) -> Goldens:
+    """Write `folder`/goldens/ for the files that `folder`/contract.json names.
+
+    Returns:
+      What was written to goldens.json.
+    """
+    entries = read_contract_file(folder)
+    first, contract = next((name, entry.contract) for name, entry in entries.items())
+    size = contract.preprocessing.size
+    with IsolatedRunner.open(folder / first) as runner:
+        chosen = [
+            _least_sure(picture, place, size, runner) for place, picture in enumerate(PICTURES)
+        ]
+    pixels = np.stack([pixels_of(data, picture.file, size) for picture, data in chosen])
+    (folder / FOLDER).mkdir()
+    goldens = Goldens(
+        schema=SCHEMA,
+        made_with={"toolchain": __version__, "pillow": PIL.__version__},
+        size=size,
+        normalised=plain(normalise(np.arange(256, dtype=np.uint8), contract.preprocessing)),
+        labels=contract.labels,
+        images=tuple(
+            _write_image(folder / FOLDER, picture, data, tensor)
+            for (picture, data), tensor in zip(chosen, pixels, strict=True)
+        ),
+        files={name: _answers(folder / name, entry, pixels) for name, entry in entries.items()},
+    )
+    save_value(goldens, folder / FOLDER / FILE)
+    return goldens
+
+
+def _least_sure(
+    picture: Picture, place: int, size: int, runner: IsolatedRunner
+) -> tuple[Picture, bytes]:
+    """The version whose probabilities are the most even: it shows small differences best."""
+    drawn = [picture.draw(np.random.default_rng((place, seed)), size) for seed in range(CANDIDATES)]
+    found = runner.run(np.stack([pixels_of(data, picture.file, size) for data in drawn]))
+    return picture, drawn[int(np.argmin(found.max(axis=1)))]
+
+
+def _write_image(
+    folder: Path, picture: Picture, data: bytes, tensor: NDArray[np.uint8]
+) -> GoldenImage:
+    path = folder / picture.file
+    write_bytes(path, data)
+    pixels, buffer = f"{path.stem}.pixels.png", io.BytesIO()
+    Image.fromarray(tensor).save(buffer, "PNG")
+    write_bytes(folder / pixels, buffer.getvalue())
+    return GoldenImage(path.name, sha256_file(path), pixels, picture.shows)
+
+
+def _answers(path: Path, entry: ContractEntry, pixels: NDArray[np.uint8]) -> GoldenAnswers:
+    tensor = to_input(pixels, entry.contract)
+    with IsolatedRunner.open(path) as runner:
+        raw = np.concatenate([runner.run_tensor(row[None]) for row in tensor])
+        runtime = f"{runner.runtime} on {platform.machine()}"
+    return GoldenAnswers(
+        sha256=entry.sha256,
+        runtime=runtime,
+        tolerance=TOLERANCE[entry.contract.precision],
+        output=tuple(plain(row) for row in raw),
+        probabilities=tuple(plain(row) for row in to_probabilities(raw, entry.contract, str(path))),
+    )
