@@ -50,6 +50,7 @@ def test_the_files_a_user_came_for_are_there(digits_run) -> None:
         *FILES,
         "labels.txt",
         "contract.json",
+        "goldens",
         "recipe.toml",
         "manifest.json",
     }

@@ -33,6 +33,8 @@ TOLERANCE = {
     "w8": 0.1,
     # uint8 probabilities come in steps of 1/256.
     "uint8 probability": 0.02,
+    # The same integers, and the softmax in another place.
+    "same integers": 1e-5,
 }
 SIZE, CLASSES = 33, 10
 ALIGNMENT = 16
@@ -71,13 +73,14 @@ def files(case: Case) -> dict[str, bytes]:
         "fp32": convert(fold(case.network), None, "float32"),
         "int8": convert(case.graph, case.ranges, "float32"),
         "uint8": convert(case.graph, case.ranges, "uint8"),
+        "logits": convert(case.graph, case.ranges, "uint8", output="logits"),
     }
 
 
-def answers(data: bytes, inputs: np.ndarray) -> np.ndarray:
+def answers(data: bytes, inputs: np.ndarray, output: str = "probabilities") -> np.ndarray:
     interpreter = Interpreter(model_content=data)
     run = interpreter.get_signature_runner()
-    return np.concatenate([run(image=one[None])["probabilities"] for one in inputs])
+    return np.concatenate([run(image=one[None])[output] for one in inputs])
 
 
 def test_a_float_file_computes_what_keras_computes(case: Case, files) -> None:
@@ -121,6 +124,16 @@ def test_a_uint8_file_takes_raw_rgb_bytes(case: Case, files) -> None:
     assert (
         np.abs(found - answers(files["int8"], case.images)).max() < TOLERANCE["uint8 probability"]
     )
+
+
+def test_raw_bytes_give_the_logits_of_normalised_floats(case: Case, files) -> None:
+    """The logits of a uint8 file, dequantized, have the very softmax of the float-in file."""
+    given, returned = tensor_specs(files["logits"])
+    assert (given.dtype, returned.name, returned.dtype) == ("uint8", "logits", "uint8")
+    stored = answers(files["logits"], case.pixels, "logits").astype(np.float32)
+    logits = (stored - np.float32(returned.zero_point)) * np.float32(returned.scale)
+    found = answers(files["int8"], case.images)
+    assert np.abs(softmax(logits) - found).max() < TOLERANCE["same integers"]
 
 
 @pytest.mark.parametrize("kind", ["fp32", "fp16", "w8", "int8", "uint8"])

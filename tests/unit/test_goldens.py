@@ -363,6 +363,18 @@ def test_a_client_that_forgets_to_dequantize_is_told_so(folder: Path) -> None:
     assert finding.step == "output"
 
 
+@pytest.mark.parametrize(
+    ("answer", "step"),
+    [("{}", "labels"), ('{"yellow": 1.0}', "labels"), ('{"red": NaN}', "output")],
+)
+def test_answers_that_are_none_are_named(folder: Path, answer: str, step: str) -> None:
+    path = folder / "answers.json"
+    path.write_text(f'{{"model": "{ONNX}", "answers": {{"01-photo.jpg": {answer}}}}}')
+    finding = check_client(folder, path).finding
+    assert finding is not None
+    assert finding.step == step
+
+
 def test_the_best_class_alone_is_enough(folder: Path) -> None:
     scores = answers_of(folder, right_pixels)
     rows = zip(record(folder)["images"], scores, strict=True)

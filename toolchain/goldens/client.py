@@ -9,6 +9,7 @@ Probabilities by label: a client that keeps only its best classes gives only tho
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -111,6 +112,8 @@ def _table(
         for label, score in given.answers[goldens.images[image].file].items():
             if label not in places:
                 return Finding("labels", f"the model has no class {label!r:.60}")
+            if not math.isfinite(score):
+                return Finding("output", f"a score of {label!r:.60} is {score}")
             scores[row, places[label]] = score
     if np.isnan(scores).all(axis=1).any():
         return Finding("labels", "an image has no answer")
@@ -118,7 +121,7 @@ def _table(
 
 
 def _difference(scores: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Largest difference where there is a score; a score that is no number is infinitely off."""
+    """Largest difference where there is a score."""
     return float(np.nanmax(np.abs(scores - expected)))
 
 
