@@ -27,6 +27,7 @@ from toolchain.contract import METADATA_KEY, Contract, ContractEntry, write_cont
 from toolchain.errors import ExitCode
 from toolchain.export.flatbuffer import embed
 from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
+from toolchain.goldens import write_goldens
 from toolchain.measurement import Benchmark, Latency, Measurement
 from toolchain.recipe import parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
@@ -86,8 +87,7 @@ def _export(folder: Path) -> None:
         entries[path.name] = ContractEntry(sha256, len(data), read_contract(path))
     (folder / "contract.json").write_text(write_contract_file(entries))
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in tiny_network.CLASSES))
-    (folder / "goldens").mkdir()
-    (folder / "goldens" / "goldens.json").write_text("{}")
+    write_goldens(folder)
     recipe = parse_recipe({"data": {"source": "digits"}}, name="tiny")
     (folder / RECIPE_FILE).write_text(recipe_toml(recipe))
 

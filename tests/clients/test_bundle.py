@@ -105,6 +105,13 @@ def test_the_zip_holds_the_models_and_what_explains_them(kind: str, unpacked, ti
         assert (bundle.folder / name).read_bytes() == path.read_bytes()
 
 
+def test_the_receiver_can_replay_the_golden_vectors(unpacked) -> None:
+    bundle = unpacked("server")
+    result = toolchain("verify", "--contract", bundle.folder, "--json")
+    assert result.returncode == 0, result.stderr
+    assert {row["file"] for row in json.loads(result.stdout)} == set(bundle.answer["models"])
+
+
 def test_no_code_has_a_placeholder_left(unpacked) -> None:
     for kind in ("android", "ios", "server"):
         for path in unpacked(kind).folder.rglob("*"):
