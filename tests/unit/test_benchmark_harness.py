@@ -278,9 +278,10 @@ def test_turns_are_cut_short_when_the_time_is_over(
     good: ExportedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "_START_SECONDS", 0.0)
-    section = dataclasses.replace(QUICK, runs=100_000)
+    section = dataclasses.replace(QUICK, runs=100_000, processes=50)
     (row,) = measure(good, section=section).measurements
     assert row.latency.runs < 1000
+    assert row.latency.rounds == 2 * ROUNDS
 
 
 def test_a_width_is_gone_on_for_until_it_is_reached_or_time_is_over(

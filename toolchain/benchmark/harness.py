@@ -33,6 +33,8 @@ from toolchain.values import (
 
 # Of a process' time, when larger batches are timed too.
 _SINGLE_SHARE: Final = 0.75
+# However late it is, two: one alone has no interval. A width is judged by three at least.
+_FEWEST_PROCESSES: Final = 2
 _LEAST_PROCESSES: Final = 3
 _SEED: Final = 0
 
@@ -121,7 +123,8 @@ class _Session:
             for lane in lanes:
                 lane.rest()
             over = time.monotonic() >= end
-            if process >= plan.processes and (over or self._narrow(lanes)):
+            done = process >= plan.processes and self._narrow(lanes)
+            if done or (over and process >= _FEWEST_PROCESSES):
                 return
 
     def _rounds(

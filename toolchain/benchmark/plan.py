@@ -22,7 +22,7 @@ _START_SECONDS: Final = 0.6
 # The first process warms the processor up, those after it only themselves.
 _AGAIN_SHARE: Final = 0.2
 _TURNS_FACTOR: Final = 1.3
-_QUICK: Final[dict[str, Any]] = {"runs": 30, "seconds": 1.0, "warmup_seconds": 0.2, "processes": 4}
+_QUICK: Final[dict[str, Any]] = {"runs": 30, "seconds": 1.0, "warmup_seconds": 0.2, "processes": 3}
 
 
 @dataclass(frozen=True, slots=True)

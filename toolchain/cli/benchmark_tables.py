@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,10 +90,11 @@ def _offline(rows: Sequence[Measurement]) -> None:
 
 def _differences(result: Benchmark) -> None:
     rows = result.measurements
+    short = _short([row.file for row in rows])
     drawn = [
         [
-            rows[one.row].file,
-            rows[one.other].file,
+            short[one.row],
+            short[one.other],
             str(rows[one.row].threads),
             f"{one.ratio.value:.3f}",
             _range(one.ratio),
@@ -104,6 +106,13 @@ def _differences(result: Benchmark) -> None:
     if drawn:
         columns = ("file", "against", "threads", "times the p50", "interval", "it is")
         table("differences, from the same rounds", columns, drawn, texts=2)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Names without the parts in front, up to a dot, that they all share."""
+    columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+    return [".".join(name.split(".")[shared:]) for name in names]
 
 
 def _nodes(rows: Iterable[Measurement]) -> None:
