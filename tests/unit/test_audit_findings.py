@@ -264,6 +264,7 @@ def test_false_alarms_on_cifar10(toolchain_data, tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_sixty_thousand_images_take_a_minute_of_one_processor(toolchain_data):
     """Processor time of all threads, so that a busy machine decides nothing."""
     started = time.process_time()
