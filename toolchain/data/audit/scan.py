@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageStat
+from PIL import Image
 
 from toolchain.data.audit.findings import Finding, Kind
 from toolchain.data.audit.near import MIN_CONTRAST, SIDE, appearance, reduced
@@ -125,7 +125,8 @@ def look_at(item: Item, data: bytes, *, near: bool) -> Seen:
 
 
 def _is_blank(image: Image.Image) -> bool:
-    return max(ImageStat.Stat(image).stddev) < MIN_CONTRAST
+    # numpy's, because Pillow's ImageStat counts a histogram in Python: 0.2 ms an image.
+    return float(np.asarray(image).std(axis=(0, 1)).max()) < MIN_CONTRAST
 
 
 def _findings(item: Item, kinds: Iterable[tuple[Kind, str]]) -> Iterator[Finding]:
