@@ -249,6 +249,11 @@ def _tensor(data: dict[str, Any]) -> TensorSpec:
     )
 
 
+def labels_text(labels: tuple[str, ...]) -> str:
+    """The text of labels.txt: a class a line, in the order of the output's last axis."""
+    return "".join(f"{label}\n" for label in labels)
+
+
 @dataclass(frozen=True, slots=True)
 class ContractEntry:
     """One file's line in contract.json."""

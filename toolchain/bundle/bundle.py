@@ -12,7 +12,13 @@ from toolchain.bundle.kinds import KINDS, choose
 from toolchain.bundle.offer import Bundle, Choice, Offer
 from toolchain.bundle.paste import paste
 from toolchain.bundle.web_runtimes import vendor_web_runtimes
-from toolchain.contract import CONTRACT_FILE, LABELS_FILE, ContractEntry, write_contract_file
+from toolchain.contract import (
+    CONTRACT_FILE,
+    LABELS_FILE,
+    ContractEntry,
+    labels_text,
+    write_contract_file,
+)
 from toolchain.run import write_text, writing
 
 CARD_FILE: Final = "README.md"
@@ -54,8 +60,7 @@ def _write_models(choices: tuple[Choice, ...], offer: Offer, folder: Path) -> No
         shutil.copyfile(model.path, target)
         entries[target.name] = ContractEntry(model.sha256, target.stat().st_size, model.contract)
     write_text(folder / CONTRACT_FILE, write_contract_file(entries))
-    labels = choices[0].model.contract.labels
-    write_text(folder / LABELS_FILE, "".join(f"{label}\n" for label in labels))
+    write_text(folder / LABELS_FILE, labels_text(choices[0].model.contract.labels))
     for name, source in offer.beside.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

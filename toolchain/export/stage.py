@@ -15,6 +15,7 @@ from toolchain.contract import (
     Contract,
     ContractEntry,
     TensorSpec,
+    labels_text,
     write_contract_file,
 )
 from toolchain.errors import InputError
@@ -85,7 +86,7 @@ def export_models(
             check_promise(inspect_file(out / name), precision)
             sha256 = hashlib.sha256(data).hexdigest()
             entries[name] = ContractEntry(sha256, len(data), contract)
-    write_text(out / LABELS_FILE, "".join(f"{label}\n" for label in trained.classes))
+    write_text(out / LABELS_FILE, labels_text(trained.classes))
     write_text(out / CONTRACT_FILE, write_contract_file(entries))
     return entries
 

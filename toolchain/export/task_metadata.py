@@ -18,7 +18,7 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.contract import LABELS_FILE, Contract, TensorSpec
+from toolchain.contract import LABELS_FILE, Contract, TensorSpec, labels_text
 
 BUFFER: Final = "TFLITE_METADATA"
 _IDENTIFIER: Final = b"M001"
@@ -66,7 +66,7 @@ def append_labels(data: bytes, contract: Contract) -> bytes:
     packed.write(data)
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_STORED) as archive:
         entry = zipfile.ZipInfo(LABELS_FILE, _DATE)
-        archive.writestr(entry, "".join(f"{label}\n" for label in contract.labels))
+        archive.writestr(entry, labels_text(contract.labels))
     return packed.getvalue()
 
 
