@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from toolchain.cli.options import JsonOption, RunsOption
 from toolchain.errors import InputError
 from toolchain.recipe import Recipe, parse_recipe
+from toolchain.recipe.write import given
 from toolchain.run import Run, typed_command
 from toolchain.saved import load_value
 
@@ -79,10 +80,4 @@ def recipe_of(run: Run) -> Recipe:
       ModelError: the run has no report, or one of another version.
     """
     data = load_value(run.require("report", "report.json"))
-    return parse_recipe(_without_none(data["recipe"]), name=run.name, where=str(run.folder))
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return value
+    return parse_recipe(given(data["recipe"]), name=run.name, where=str(run.folder))

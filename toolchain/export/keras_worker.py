@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from toolchain.contract import Contract, parse_contract
 from toolchain.errors import MachineError
 from toolchain.recipe import Recipe, parse_recipe
+from toolchain.recipe.write import given
 from toolchain.runtimes.base import to_input, to_probabilities
 from toolchain.runtimes.worker import serve
 from toolchain.saved import load_as
@@ -41,18 +42,9 @@ class Reference:
     @staticmethod
     def of(recipe: Recipe, trained: Path, contract: Contract) -> Reference:
         """What opens the model that `contract` was exported from."""
-        sections = _without_none(recipe.to_json())
+        sections = given(recipe.to_json())
         name = sections.pop("name")
         return Reference(name, sections, str(trained.absolute()), contract.dumps())
-
-
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
-    # TOML has no null: a key that is None was not given.
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
 
 
 class KerasRunner:

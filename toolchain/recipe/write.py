@@ -13,7 +13,7 @@ RECIPE_FILE: Final = "recipe.toml"
 
 def recipe_toml(recipe: Recipe) -> str:
     """Text that `load_recipe` reads as an equal recipe; defaults are written out."""
-    table = recipe.to_json()
+    table = given(recipe.to_json())
     name = table.pop("name")
     lines = [f"name = {_value(name)}"]
     for section, values in table.items():
@@ -21,10 +21,21 @@ def recipe_toml(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
+def given(table: dict[str, Any]) -> dict[str, Any]:
+    """Plain data of a recipe or a section without the keys that are None, as `parse_recipe` reads
+    it: TOML has no null, what is None was not said.
+    """
+    return {
+        key: given(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
 def _table(name: str, values: dict[str, Any]) -> Iterator[str]:
     yield from ("", f"[{name}]")
     for key, value in values.items():
-        if value is not None and not isinstance(value, dict):
+        if not isinstance(value, dict):
             yield f"{key} = {_value(value)}"
     for key, value in values.items():
         if isinstance(value, dict):
