@@ -89,6 +89,12 @@ class Run:
         self.folder = root / name
         self.name = name
 
+    @staticmethod
+    def at(folder: Path) -> Run:
+        """The run whose results lie in this folder."""
+        folder = folder.absolute()
+        return Run(folder.parent, folder.name)
+
     def stage(self, stage: str) -> Path:
         """Where a stage's published files lie."""
         return self.folder / stage

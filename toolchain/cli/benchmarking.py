@@ -113,12 +113,11 @@ def open_finished(folder: Path) -> Run:
     Raises:
       InputError: it holds no exported files.
     """
-    folder = folder.absolute()
-    run = Run(folder.parent, folder.name)
+    run = Run.at(folder)
     if run.manifest("export") is None:
         raise InputError(
             "expected a run's folder with a finished export, or model files",
-            str(folder),
+            str(run.folder),
             "give runs/NAME, or the .tflite and .onnx files themselves",
         )
     return run

@@ -51,13 +51,8 @@ def bundle(
     from toolchain.run import Run, sha256_json
     from toolchain.terminal import working
 
-    run = (
-        Run(run_folder.absolute().parent, run_folder.absolute().name)
-        if run_folder
-        else open_run(find_recipe(recipe, data, overrides), runs)
-    )
-    place = (out or run.folder / "bundle").absolute()
-    bundles = Run(place.parent, place.name)
+    run = Run.at(run_folder) if run_folder else open_run(find_recipe(recipe, data, overrides), runs)
+    bundles = Run.at(out or run.folder / "bundle")
     with run.lock(), bundles.lock(), working("packing"):
         exported = _manifest(run)
         offer = read_offer(run, exported)

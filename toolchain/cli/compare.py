@@ -60,7 +60,7 @@ def _find(name: str, runs: Path) -> Run:
     """A run by its name below `runs`, or by the path of its folder."""
     for folder in (runs / name, Path(name)):
         if folder.is_dir():
-            return Run(folder.parent, folder.name)
+            return Run.at(folder)
     known = sorted(path.parent.name for path in runs.glob("*/report"))
     raise InputError(
         f"expected a run, found none of that name{_among(known)}",
