@@ -163,9 +163,7 @@ class _Writer:
     def _linear(self, node: Node) -> None:
         kernel = self.graph.arrays[f"{node.name}/kernel"]
         bias = self.graph.arrays[f"{node.name}/bias"]
-        scales = weight_scales(kernel, node.op)
-        weights = self._arranged(node, kernel)
-        inputs = [self.real[node.inputs[0]], *self._weights(node, weights, bias, scales)]
+        inputs = [self.real[node.inputs[0]], *self._weights(node, kernel, bias)]
         self.shapes[node.name] = self._linear_shape(node, kernel)
         # The last layer is called "logits", and so is an output that holds them.
         is_taken = node.name == self.contract.output.name
@@ -191,13 +189,13 @@ class _Writer:
     def _weights(
         self,
         node: Node,
-        weights: NDArray[np.float32],
+        kernel: NDArray[np.float32],
         bias: NDArray[np.float32],
-        scales: NDArray[np.float32],
     ) -> list[str]:
-        bias_name = f"{node.name}_bias"
+        weights, bias_name = self._arranged(node, kernel), f"{node.name}_bias"
         if not self.is_int8:
             return [self._float_kernel(node, weights), self._constant(bias_name, bias)]
+        scales = weight_scales(kernel, node.op)
         rounded = _rounded(weights, scales)
         bias_scales = self._input_scale(node) * scales
         limit = 2**31 - 1
