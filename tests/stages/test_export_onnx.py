@@ -19,7 +19,7 @@ from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_promise
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold, to_keras
-from toolchain.quantization.graph import Graph, snap_biases
+from toolchain.quantization.graph import Graph, Node, affine, input_affine, snap_biases
 from toolchain.quantization.qat import qat_model
 from toolchain.runtimes import open_runner
 from toolchain.training.batches import Examples
@@ -242,3 +242,35 @@ def test_every_variant_answers_as_the_plain_file_through_its_contract(
     assert runner.contract == contract_of(small.graph, **way, **VARIANTS[variant])
     assert np.abs(runner.run(small.pixels[:6]) - expected).max() < TOLERANCE["variant"]
     assert inspect_file(other).true_scheme == ("fp32" if ranges is None else "int8")
+
+
+def test_a_dense_layer_after_flatten_reads_its_kernel_in_the_order_it_was_scaled_for() -> None:
+    """What is next to what decides whether x86 without VNNI cuts products off at 16 bits."""
+    kernel = np.full((4 * 4 * 8, CLASSES), 0.01, np.float32)
+    # Neighbours when channels come first: the same channel at two places side by side.
+    kernel[[3, 8 + 3], 0] = 1.0
+    nodes = (
+        Node("conv", "conv", ("image",)),
+        Node("relu", "relu", ("conv",)),
+        Node("flat", "flatten", ("relu",)),
+        Node("logits", "dense", ("flat",)),
+    )
+    random = np.random.default_rng(0)
+    arrays = {
+        "conv/kernel": random.normal(size=(3, 3, 3, 8)).astype(np.float32),
+        "conv/bias": np.zeros(8, np.float32),
+        "logits/kernel": kernel,
+        "logits/bias": np.zeros(CLASSES, np.float32),
+    }
+    ranges = {
+        "image": input_affine(127.5, 127.5),
+        "relu": affine(0, 6),
+        "logits": affine(-20, 20),
+    }
+    model = onnx.load_from_string(to_onnx(Graph(4, nodes, arrays), ranges, precision="int8-qat"))
+    found = {tensor.name: tensor for tensor in model.graph.initializer}
+    stored = onnx.numpy_helper.to_array(found["logits_weight_q"]).astype(np.int64)
+    assert stored.shape == (CLASSES, 4 * 4 * 8)
+    for sign in (1, -1):
+        pairs = np.maximum(sign * stored, 0).reshape(CLASSES, -1, 2).sum(axis=2)
+        assert 255 * pairs.max() <= 32_767

@@ -7,6 +7,7 @@ on x86-64, this is the form onnxruntime runs fastest (U8S8), see docs/architectu
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -180,10 +181,6 @@ class _Writer:
             return kernel.transpose(3, 2, 0, 1)
         if node.op == "depthwise":
             return kernel.transpose(2, 3, 0, 1)
-        shape = self.shapes[node.inputs[0]]
-        if len(shape) == 3:
-            # After flatten: Keras counts height, width, channel, ONNX channel, height, width.
-            kernel = kernel.reshape(*shape, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
         return kernel.T
 
     def _weights(
@@ -301,8 +298,10 @@ class _Writer:
             self._add("Flatten", [f"{output}_pooled"], output, axis=1)
             self.shapes[node.name] = shape[-1:]
         else:
-            self._add("Flatten", [tensor], output, axis=1)
-            self.shapes[node.name] = shape
+            # In TensorFlow's order, for which `weight_scales` scaled the kernel that reads it.
+            self._add("Transpose", [tensor], f"{output}_nhwc", perm=[0, 2, 3, 1])
+            self._add("Flatten", [f"{output}_nhwc"], output, axis=1)
+            self.shapes[node.name] = (math.prod(shape),)
         if self.is_int8:
             self.stored[node.name] = output
             self.ranges[node.name] = self.ranges[source]
