@@ -8,10 +8,7 @@ from typing import Final
 
 from toolchain.measurement import Benchmark, Measurement
 from toolchain.report import words
-from toolchain.values import (
-    FileVerification,
-    Verification,
-)
+from toolchain.values import FileVerification, Verification
 
 FORMATS: Final = ("tflite", "onnx")
 # Accuracies are shares of counted images; this is far below one image and far above rounding.
@@ -54,15 +51,20 @@ def choose(
     return tuple(_choose(one, verification.files, speeds, accuracy_drop) for one in present)
 
 
+def near_best(accuracies: Sequence[float], accuracy_drop: float) -> list[int]:
+    """Positions of those, in 0..1, that lose at most `accuracy_drop` points against the best."""
+    best, allowed = max(accuracies), accuracy_drop / 100 + _SLACK
+    return [at for at, one in enumerate(accuracies) if best - one <= allowed]
+
+
 def _choose(
     kind: str, files: Sequence[FileVerification], speeds: Speeds, accuracy_drop: float
 ) -> Choice:
     passed = [file for file in files if file.format == kind and not file.failures]
     if not passed:
         return Choice(kind, "", f"No .{kind} file passed verify; none should be shipped.")
-    best = max(file.accuracy.value for file in passed)
-    allowed = accuracy_drop / 100 + _SLACK
-    near = [file for file in passed if best - file.accuracy.value <= allowed]
+    accurate = near_best([file.accuracy.value for file in passed], accuracy_drop)
+    near = [passed[at] for at in accurate]
     timed = [file for file in near if file.file in speeds.timed]
     if not timed:
         chosen = max(near, key=lambda file: file.accuracy.value)

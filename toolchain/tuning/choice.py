@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from toolchain.report import words
+from toolchain.report.choice import near_best
 from toolchain.report.pareto import pareto_front
 from toolchain.tuning.values import Budget, Trial
-
-# Accuracies are shares of counted images; this is far below one image and far above rounding.
-_SLACK: Final = 1e-9
 
 
 def choose_trial(
@@ -26,8 +23,8 @@ def choose_trial(
     if not inside:
         return None, _none(trials, budget)
     best = max(trials[at].accuracy.value for at in inside)
-    allowed = accuracy_drop / 100 + _SLACK
-    near = [at for at in inside if best - trials[at].accuracy.value <= allowed]
+    accurate = near_best([trials[at].accuracy.value for at in inside], accuracy_drop)
+    near = [inside[at] for at in accurate]
     by_size = counts_size(budget) or any(trials[at].p50_ms is None for at in near)
     chosen = min(near, key=lambda at: (cost(trials[at], by_size), -trials[at].accuracy.value))
     way = "smallest" if by_size else "fastest"
