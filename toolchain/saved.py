@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
@@ -32,6 +33,17 @@ def to_plain(value: Any) -> dict[str, Any]:
     data: dict[str, Any] = dataclasses.asdict(value)
     data.pop("folder", None)
     return data
+
+
+def without_nan(value: Any) -> Any:
+    """Plain data that JSON can say: nan and inf become None."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def load_value(path: Path) -> Any:

@@ -20,6 +20,7 @@ from toolchain.cli.options import (
 )
 from toolchain.cli.stage_commands import stage_command
 from toolchain.errors import GateError, InputError
+from toolchain.saved import without_nan
 
 if TYPE_CHECKING:
     from toolchain.goldens import Replayed
@@ -71,8 +72,8 @@ def _replay(folder: Path, answers: Path | None, tolerance: float | None, as_json
 
     files = replay(folder) if answers is None else (check_client(folder, answers, tolerance),)
     if as_json:
-        plain = [dataclasses.asdict(file) for file in files]
-        typer.echo(json.dumps([_without_nan(row) for row in plain], ensure_ascii=False, indent=1))
+        rows = without_nan([dataclasses.asdict(file) for file in files])
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
     else:
         _show(files)
     for file in files:
@@ -82,12 +83,6 @@ def _replay(folder: Path, answers: Path | None, tolerance: float | None, as_json
                 str(folder / file.file),
                 "take that step as the contract says, see docs/contract.md",
             )
-
-
-def _without_nan(row: dict[str, object]) -> dict[str, object]:
-    """JSON has no nan: a file that was not run has no difference."""
-    off = row["difference"]
-    return {**row, "difference": None} if isinstance(off, float) and math.isnan(off) else row
 
 
 def _show(files: tuple[Replayed, ...]) -> None:

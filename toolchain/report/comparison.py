@@ -14,7 +14,8 @@ from toolchain import __version__
 from toolchain.report import words
 from toolchain.report.choice import Speeds, choose
 from toolchain.report.classes import ClassRow, class_rows
-from toolchain.report.model import RunValues, plain
+from toolchain.report.model import RunValues
+from toolchain.saved import without_nan
 from toolchain.values import FileVerification, Interval
 from toolchain.verification.statistics import mcnemar, paired_difference
 
@@ -101,7 +102,7 @@ class ComparedRuns:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {"schema": SCHEMA, **plain(dataclasses.asdict(self))}
+        return {"schema": SCHEMA, **without_nan(dataclasses.asdict(self))}
 
 
 def compare_runs(runs: Sequence[RunValues], command: str) -> ComparedRuns:
@@ -149,7 +150,7 @@ def _compared(values: RunValues) -> ComparedRun:
         per_class=rows,
         precision=_mean([row.precision for row in rows]),
         recall=_mean([row.recall for row in rows]),
-        f1=_mean([row.f1 for row in rows]),
+        f1=shipped.f1,
         seconds=sum(record.seconds for record in histories),
         bytes=timed.row.bytes if timed else None,
         p50_ms=timed.row.latency.p50_ms if timed and timed.row.latency else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from toolchain.report.classes import ClassRow, Mistake, class_rows, most_confuse
 from toolchain.report.gallery import Gallery, flips, looked_at, worst_mistakes
 from toolchain.report.lineage import Link
 from toolchain.report.overfitting import Gap, overfitting
+from toolchain.saved import without_nan
 from toolchain.values import (
     SPLITS,
     Dataset,
@@ -141,7 +141,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; numbers that JSON cannot say (nan, inf) become null."""
-        data: dict[str, Any] = plain(dataclasses.asdict(self))
+        data: dict[str, Any] = without_nan(dataclasses.asdict(self))
         return {"schema": SCHEMA, **data}
 
 
@@ -237,14 +237,3 @@ def _singles(
         layer=heatmaps.layer if heatmaps else "",
     )
     return known, calibration_change(answers, *pair) if len(pair) == 2 else None, gallery
-
-
-def plain(value: Any) -> Any:
-    """Plain data that JSON can say: nan and inf become None."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

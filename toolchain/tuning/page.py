@@ -11,8 +11,8 @@ from markupsafe import Markup
 from toolchain.report import drawings, words
 from toolchain.report.html import render_page
 from toolchain.report.markdown import escape, table
-from toolchain.report.model import plain
 from toolchain.report.write import write_pages
+from toolchain.saved import without_nan
 from toolchain.tuning.choice import counts_size
 from toolchain.tuning.values import Trial, Tuning
 from toolchain.values import Interval
@@ -31,7 +31,7 @@ def write_tuning(tuning: Tuning, folder: Path) -> Path:
       MachineError: the disk is full or the place cannot be written.
     """
     name = f"{tuning.recipe}-tune"
-    data = plain(dataclasses.asdict(tuning))
+    data = without_nan(dataclasses.asdict(tuning))
     write_pages(folder, name, render_tuning(tuning), tuning_markdown(tuning), data)
     return folder / f"{name}.html"
 
