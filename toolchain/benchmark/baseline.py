@@ -13,9 +13,7 @@ from typing import Final
 
 from toolchain.measurement import Benchmark, Measurement
 from toolchain.recipe.sections import BenchmarkSection
-from toolchain.values import (
-    Interval,
-)
+from toolchain.values import Interval
 
 # What must be the same for latencies of two sessions to be compared at all.
 _SAME_MACHINE: Final = ("processor", "logical cores", "architecture")

@@ -27,9 +27,7 @@ from toolchain.benchmark.preparation import Photos
 from toolchain.benchmark.rows import comparisons, rows_of
 from toolchain.measurement import Benchmark, Noise
 from toolchain.recipe.sections import BenchmarkSection
-from toolchain.values import (
-    FileVerification,
-)
+from toolchain.values import FileVerification
 
 # Of a process' time, when larger batches are timed too.
 _SINGLE_SHARE: Final = 0.75

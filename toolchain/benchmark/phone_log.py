@@ -26,9 +26,7 @@ from toolchain.benchmark.candidate import deflated
 from toolchain.contract import ExportedModel
 from toolchain.errors import InputError
 from toolchain.measurement import Benchmark, Latency, Measurement
-from toolchain.values import (
-    Interval,
-)
+from toolchain.values import Interval
 
 MAX_CHARACTERS: Final = 16 * 1024 * 1024
 _NUMBER: Final = r"([0-9]{1,15}(?:\.[0-9]{1,15})?(?:e\+[0-9]{1,2})?)"

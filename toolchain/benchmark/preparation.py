@@ -14,9 +14,7 @@ from toolchain.benchmark.statistics import summarise
 from toolchain.images.decode import open_rgb
 from toolchain.images.preprocess import resize
 from toolchain.measurement import Preparation
-from toolchain.values import (
-    Interval,
-)
+from toolchain.values import Interval
 
 Made = TypeVar("Made")
 ROUNDS: Final = 5

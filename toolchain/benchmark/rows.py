@@ -12,10 +12,7 @@ from toolchain.benchmark.candidate import Candidate, deflated
 from toolchain.benchmark.lane import Lane
 from toolchain.benchmark.statistics import Rounds
 from toolchain.measurement import Comparison, Measurement
-from toolchain.values import (
-    FileVerification,
-    Interval,
-)
+from toolchain.values import FileVerification, Interval
 
 # A row and the timings behind it: for each process its rounds; none without numbers.
 Timed = tuple[Measurement, Sequence[Rounds]]

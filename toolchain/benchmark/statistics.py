@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.measurement import Latency
-from toolchain.values import (
-    Interval,
-)
+from toolchain.values import Interval
 
 Rounds = Sequence[NDArray[np.int64]]
 Floats = NDArray[np.float64]

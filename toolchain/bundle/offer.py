@@ -7,10 +7,7 @@ from pathlib import Path
 
 from toolchain.contract import ExportedModel
 from toolchain.measurement import Benchmark, Measurement
-from toolchain.values import (
-    Dataset,
-    FileVerification,
-)
+from toolchain.values import Dataset, FileVerification
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from toolchain.measurement import Benchmark, Latency, Measurement, Preparation
 from toolchain.terminal import say, table
-from toolchain.values import (
-    Interval,
-)
+from toolchain.values import Interval
 
 if TYPE_CHECKING:
     from toolchain.benchmark.baseline import Finding

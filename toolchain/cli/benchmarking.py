@@ -20,10 +20,7 @@ from toolchain.recipe.sections import BenchmarkSection
 from toolchain.run import Run, sha256_file, typed_command
 from toolchain.saved import save_value
 from toolchain.terminal import say
-from toolchain.values import (
-    FileVerification,
-    load_verification,
-)
+from toolchain.values import FileVerification, load_verification
 
 if TYPE_CHECKING:
     from toolchain.benchmark.candidate import Candidate

@@ -8,9 +8,7 @@ from toolchain.measurement import Measurement
 from toolchain.report import words
 from toolchain.report.model import Report
 from toolchain.report.short import in_short
-from toolchain.values import (
-    FileVerification,
-)
+from toolchain.values import FileVerification
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|#~"})
 

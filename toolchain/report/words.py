@@ -7,10 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from toolchain.measurement import Comparison, Measurement
-from toolchain.values import (
-    FileVerification,
-    Interval,
-)
+from toolchain.values import FileVerification, Interval
 
 if TYPE_CHECKING:
     from toolchain.report.calibration import Calibration, CalibrationChange
