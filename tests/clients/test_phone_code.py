@@ -43,8 +43,9 @@ def test_its_brackets_close(source: Path) -> None:
 
 
 def test_it_parses(kind: str, source: Path) -> None:
-    tree_sitter = pytest.importorskip("tree_sitter")
-    grammar = pytest.importorskip(GRAMMARS[kind])
+    reason = "extra `clients` is not installed"
+    tree_sitter = pytest.importorskip("tree_sitter", reason=reason)
+    grammar = pytest.importorskip(GRAMMARS[kind], reason=reason)
     parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
     tree = parser.parse(source.read_bytes())
     broken = [node for node in walk(tree.root_node) if node.is_error or node.is_missing]
