@@ -64,7 +64,7 @@ $(STAMP): pyproject.toml requirements/bootstrap.txt $(LOCK)
 	  { echo 'error: Python 3.11 to 3.13 is needed, $(PYTHON) is not; set PYTHON=python3.12' >&2; exit 4; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes -r requirements/bootstrap.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(LOCK) || \
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes $(LOCK) || \
 	  $(BIN)/pip install --require-hashes --no-deps -r $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@rm -f .venv/.installed .venv/.installed-gpu
