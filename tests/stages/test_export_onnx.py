@@ -81,7 +81,7 @@ class Case:
         self.way = Preprocessing.of(recipe.input.pixels, size)
         self.pixels = pixels = photos(48, size)
         examples = Examples(pixels, np.zeros(48, np.int64), np.arange(48))
-        self.ranges = calibrate(self.graph, examples, preparation(recipe), self.way)
+        self.ranges = calibrate(self.graph, examples, preparation(recipe), self.way, "minmax")
         self.graph = self.graph.with_arrays(snap_biases(self.graph, self.ranges))
         self.images = normalise(pixels, self.way)
 

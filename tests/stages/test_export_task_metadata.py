@@ -45,7 +45,7 @@ def files(small_vgg_network, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     graph = fold(random_network(recipe, len(LABELS)))
     way = Preprocessing.of(recipe.input.pixels, SIZE)
     examples = Examples(photos(32, SIZE), np.zeros(32, np.int64), np.arange(32))
-    ranges = calibrate(graph, examples, preparation(recipe), way)
+    ranges = calibrate(graph, examples, preparation(recipe), way, "minmax")
     graph = graph.with_arrays(snap_biases(graph, ranges))
     paths = {}
     for kind, io in KINDS.items():

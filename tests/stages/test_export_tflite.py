@@ -51,7 +51,7 @@ class Case:
         self.pixels = photos(48, SIZE)
         self.way = Preprocessing.of(recipe.input.pixels, SIZE)
         examples = Examples(self.pixels, np.zeros(48, np.int64), np.arange(48))
-        self.ranges = calibrate(graph, examples, preparation(recipe), self.way)
+        self.ranges = calibrate(graph, examples, preparation(recipe), self.way, "minmax")
         self.graph = graph.with_arrays(snap_biases(graph, self.ranges))
         self.images = normalise(self.pixels, self.way)
         self.simulated = softmax(

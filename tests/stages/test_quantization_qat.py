@@ -100,7 +100,7 @@ def network():
     inputs = photos(32, 32)
     examples = Examples(inputs, np.zeros(32, np.int64), np.arange(32))
     way = Preprocessing.of("symmetric", 32)
-    return graph, calibrate(graph, examples, preparation(recipe), way), inputs
+    return graph, calibrate(graph, examples, preparation(recipe), way, "minmax"), inputs
 
 
 def test_every_point_has_a_range_that_holds_what_was_seen(network) -> None:
@@ -170,7 +170,8 @@ def test_the_calibrated_start_reads_digits_as_float_does(digits_run) -> None:
     graph, prepare = folded(digits_run.trained, recipe), preparation(recipe)
     train = pixel_examples(dataset, "train")
     sample = calibration_examples(train, 128, recipe.train.seed)
-    ranges = calibrate(graph, sample, prepare, Preprocessing.of(recipe.input.pixels, graph.size))
+    way = Preprocessing.of(recipe.input.pixels, graph.size)
+    ranges = calibrate(graph, sample, prepare, way, "minmax")
     validation = pixel_examples(dataset, "validation")
     exact = Inference(to_keras(graph), prepare).logits(validation)
     rounded = Inference(qat_model(graph, ranges), prepare).logits(validation)

@@ -70,6 +70,21 @@ def test_it_learns(changes: dict[str, str]) -> None:
     assert {record.phase for record in fitted.history} == {"train"}
 
 
+def test_distillation_learns_the_teachers_answers_whatever_the_labels_say() -> None:
+    teacher, validation = model_of(seed=3), blobs(256, seed=1)
+    answers = Inference(teacher, as_is).logits(validation).argmax(axis=1)
+    asked = replace(validation, labels=answers)
+    train = blobs(512)
+    wrong = replace(train, labels=(train.labels + 1) % CLASSES)
+    agreement = {}
+    for share in (0.0, 1.0):
+        plan = replace(PLAN, epochs=20, learning_rate=3e-2, teacher=teacher, distillation=share)
+        fitted = fit(model_of(seed=4), wrong, asked, plan)
+        agreement[share] = fitted.history[-1].validation_accuracy
+    assert agreement[1.0] > 0.9
+    assert agreement[0.0] < 0.7
+
+
 def test_the_same_seed_gives_the_same_weights() -> None:
     found = []
     for seed in (5, 5, 6):

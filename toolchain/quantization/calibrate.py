@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from numpy.typing import NDArray
 
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.fold import to_keras
-from toolchain.quantization.graph import IMAGE, Affine, Graph, affine, input_affine, range_points
+from toolchain.quantization.graph import IMAGE, Affine, Graph, input_affine, range_points
+from toolchain.quantization.ranges import BINS, Histogram, choose_range
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
 
@@ -29,26 +31,69 @@ def calibrate(
     examples: Examples,
     prepare: Callable[[Any, Any, bool], Any],
     preprocessing: Preprocessing,
+    method: str,
 ) -> dict[str, Affine]:
-    """Lowest and highest value of every point of `graph.range_points` over the examples.
+    """The quantization of every point of `graph.range_points`, from its values on the examples.
 
-    The input's range is not measured: it follows from the preprocessing.
+    The input's is not measured: it follows from the preprocessing. `method` is one of
+    `ranges.choose_range`; those that weigh values take a second look at the images.
     """
     model = to_keras(graph)
     names = [name for name in range_points(graph) if name != IMAGE]
     probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in names])
 
+    def outputs(pixels: Any) -> Any:
+        image = prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
+        found = probe(image, training=False)
+        return found if len(names) > 1 else [found]
+
+    low, high = _extremes(outputs, examples)
+    counts = np.zeros((len(names), BINS), np.int64)
+    if method != "minmax":
+        counts = _counts(outputs, examples, low, high)
+    seen = map(Histogram, low.tolist(), high.tolist(), counts)
+    ranges = {IMAGE: input_affine(preprocessing.mean, preprocessing.std)}
+    return ranges | dict(zip(names, (choose_range(one, method) for one in seen), strict=True))
+
+
+def _extremes(
+    outputs: Callable[[Any], Any], examples: Examples
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lowest and highest value of each tensor, float32 [tensors] each."""
+
     @tf.function(reduce_retracing=True, autograph=False)
     def extremes(pixels: Any) -> Any:
-        image = prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
-        outputs = probe(image, training=False)
-        lows = tf.stack([tf.reduce_min(tensor) for tensor in outputs])
-        return lows, tf.stack([tf.reduce_max(tensor) for tensor in outputs])
+        tensors = outputs(pixels)
+        lows = tf.stack([tf.reduce_min(tensor) for tensor in tensors])
+        return lows, tf.stack([tf.reduce_max(tensor) for tensor in tensors])
 
     batches = track(examples.in_order(_BATCH), "calibrating", total=examples.steps(_BATCH))
     found = [extremes(tf.constant(pixels)) for pixels, _ in batches]
     low = np.min([lows.numpy() for lows, _ in found], axis=0)
-    high = np.max([highs.numpy() for _, highs in found], axis=0)
-    ranges = {IMAGE: input_affine(preprocessing.mean, preprocessing.std)}
-    ranges |= {name: affine(low[i], high[i]) for i, name in enumerate(names)}
-    return ranges
+    return low, np.max([highs.numpy() for _, highs in found], axis=0)
+
+
+def _counts(
+    outputs: Callable[[Any], Any],
+    examples: Examples,
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """Histograms of each tensor between its extremes, int64 [tensors, BINS]."""
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def histograms(pixels: Any) -> Any:
+        ends = zip(low.tolist(), high.tolist(), strict=True)
+        return tf.stack(
+            [
+                # A tensor that is always the same still needs a step.
+                tf.histogram_fixed_width(tensor, [lowest, max(highest, lowest + 1e-6)], BINS)
+                for tensor, (lowest, highest) in zip(outputs(pixels), ends, strict=True)
+            ]
+        )
+
+    batches = track(examples.in_order(_BATCH), "weighing ranges", total=examples.steps(_BATCH))
+    total = np.zeros((len(low), BINS), np.int64)
+    for pixels, _ in batches:
+        total += histograms(tf.constant(pixels)).numpy()
+    return total

@@ -12,7 +12,7 @@ import tf_keras
 
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.calibrate import calibrate, calibration_examples
-from toolchain.quantization.fold import fold
+from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import Affine, Graph, snap_biases
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.recipe import Recipe
@@ -46,7 +46,7 @@ def quantize_model(
     train = pixel_examples(dataset, "train")
     settings = recipe.quantize
     sample = calibration_examples(train, settings.calibration_images, recipe.train.seed)
-    ranges = calibrate(graph, sample, prepare, preprocessing)
+    ranges = calibrate(graph, sample, prepare, preprocessing, settings.ranges)
     save_weights(snap_biases(graph, ranges), out / WEIGHTS_OF["int8-ptq"])
     model = qat_model(graph, ranges)
     trains = "int8-qat" in recipe.int8_precisions()
@@ -62,6 +62,8 @@ def quantize_model(
         patience=recipe.train.patience,
         best_by="accuracy",
         baseline=True,
+        distillation=settings.distillation,
+        teacher=to_keras(graph) if settings.distillation else None,
     )
     fitted = fit(model, train, pixel_examples(dataset, "validation"), plan)
     if trains:
@@ -73,7 +75,10 @@ def quantize_model(
         ranges={name: (point.scale, point.zero_point) for name, point in ranges.items()},
         history=fitted.history,
         best=fitted.best,
-        notes=(f"{len(ranges)} activation ranges from {len(sample)} training images",),
+        notes=(
+            f"{len(ranges)} activation ranges from {len(sample)} training images "
+            f"({settings.ranges})",
+        ),
     )
     quantized.save()
     return quantized

@@ -32,6 +32,9 @@ class Plan:
       mixup: alpha of `augment.mix`; 0 leaves it out.
       best_by: validation "loss", or "accuracy" and then loss. On the 394 validation photos of
         cats-vs-dogs accuracy chose the first epoch of a head; a small split has few accuracies.
+      teacher: a model of the same input, whose answers are part of the loss; it is not trained.
+      distillation: share of the loss that is the cross-entropy with the teacher's answers instead
+        of with the labels (arXiv 1503.02531, at temperature 1).
       baseline: whether the state before the first step is measured and may win (epoch 0).
     """
 
@@ -51,6 +54,8 @@ class Plan:
     xla: bool = False
     best_by: Literal["loss", "accuracy"] = "loss"
     baseline: bool = False
+    teacher: tf_keras.Model | None = None
+    distillation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,7 @@ class _Stepper:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             logits = tf.cast(self.model(inputs, training=True), tf.float32)
-            loss = self._loss(logits, labels, share)
+            loss = self._loss(inputs, logits, labels, share)
             scaled = self._scaled(loss)
         gradients = tape.gradient(scaled, variables)
         if isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
@@ -196,10 +201,14 @@ class _Stepper:
             return self.optimizer.get_scaled_loss(loss)
         return loss
 
-    def _loss(self, logits: Any, labels: Any, share: Any) -> Any:
+    def _loss(self, inputs: Any, logits: Any, labels: Any, share: Any) -> Any:
         each = self._cross_entropy(logits, labels)
         if share is not None:
             each = share * each + (1 - share) * self._cross_entropy(logits, tf.reverse(labels, [0]))
+        if self.plan.teacher is not None:
+            taught = tf.nn.softmax(self.plan.teacher(inputs, training=False))
+            asked = tf.nn.softmax_cross_entropy_with_logits(tf.stop_gradient(taught), logits)
+            each = (1 - self.plan.distillation) * each + self.plan.distillation * asked
         loss = tf.reduce_mean(each)
         if self.plan.weight_decay:
             kernels = [v for v in self.model.trainable_variables if "kernel" in v.name]

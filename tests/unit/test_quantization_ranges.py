@@ -1,0 +1,64 @@
+"""Three ways from a tensor's values to its range, each on values whose best range is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from toolchain.quantization.ranges import BINS, Histogram, choose_range, rounded
+
+
+def seen(values: np.ndarray) -> Histogram:
+    counts, _ = np.histogram(values, BINS, (values.min(), values.max()))
+    return Histogram(float(values.min()), float(values.max()), counts.astype(np.int64))
+
+
+def mean_error(values: np.ndarray, method: str) -> float:
+    return float(np.mean((values - rounded(values, choose_range(seen(values), method))) ** 2))
+
+
+@pytest.fixture
+def bell() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=200_000)
+
+
+def test_minmax_keeps_everything(bell: np.ndarray) -> None:
+    point = choose_range(seen(bell), "minmax")
+    assert point.low <= bell.min() + point.scale
+    assert point.high >= bell.max() - point.scale
+
+
+def test_percentile_forgets_one_outlier_in_many(bell: np.ndarray) -> None:
+    with_outlier = np.append(bell, 50.0)
+    kept = choose_range(seen(with_outlier), "percentile")
+    assert 3.5 < kept.high < 4.5
+    assert -4.5 < kept.low < -3.5
+    assert choose_range(seen(with_outlier), "minmax").high > 49
+
+
+def test_percentile_of_what_is_zero_or_more_starts_at_zero(bell: np.ndarray) -> None:
+    point = choose_range(seen(np.maximum(bell, 0)), "percentile")
+    assert (point.low, point.zero_point) == (0.0, 0)
+    assert 3.5 < point.high < 4.5
+
+
+@pytest.mark.parametrize("outlier", [0.0, 20.0, 400.0])
+def test_mse_has_the_least_error_of_the_three(bell: np.ndarray, outlier: float) -> None:
+    values = np.append(bell, outlier)
+    errors = {method: mean_error(values, method) for method in ("minmax", "percentile", "mse")}
+    assert errors["mse"] <= min(errors.values()) * 1.01
+    assert errors["mse"] < errors["minmax"]
+
+
+def test_mse_of_evenly_spread_values_cuts_nothing_off() -> None:
+    point = choose_range(seen(np.linspace(0, 6, 100_000)), "mse")
+    assert point.high == pytest.approx(6, abs=0.15)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
+def test_a_tensor_of_zeros_has_a_range(method: str) -> None:
+    counts = np.zeros(BINS, np.int64)
+    counts[0] = 10
+    point = choose_range(Histogram(0.0, 0.0, counts), method)
+    assert point.scale > 0
+    assert rounded(np.zeros(1), point)[0] == 0
