@@ -137,6 +137,13 @@ class Run:
             return False
         return status.st_size == entry.bytes and status.st_mtime_ns == entry.mtime_ns
 
+    def require_all(self, stage: str) -> Path:
+        """A stage's folder after the hash of every file in it was compared; see `require`."""
+        manifest = self.manifest(stage)
+        for name in manifest.files if manifest else (MANIFEST,):
+            self.require(stage, name)
+        return self.stage(stage)
+
     def require(self, stage: str, name: str) -> Path:
         """A published file after its hash was compared with the manifest.
 

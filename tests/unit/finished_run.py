@@ -45,6 +45,10 @@ def finished_run(root: Path, name: str = "digits", made: RunValues | None = None
     if made.benchmark is not None:
         with run.publish("benchmark", "k") as out:
             save_value(made.benchmark, out / "benchmark.json")
+    if made.phones:
+        with run.publish("phones", "k") as out:
+            for place, one in enumerate(made.phones):
+                save_value(one, out / f"phone-{place}.json")
     with run.publish("report", "k") as out:
         stages.report(recipe, run, out)
     return run

@@ -114,6 +114,16 @@ BENCHMARK = Benchmark(
     measurements=tuple(measured(file.file) for file in FILES),
 )
 
+PHONE = Benchmark(
+    machine={"phone": "Example <9>", "android": "14"},
+    date="2026-01-03T03:04:05+00:00",
+    command="benchmark_model, see phone.log",
+    measurements=(
+        measured("digits.int8-qat.tflite", 0.87, threads=4),
+        measured("digits.fp32.tflite", failure="the log ends before this model was timed"),
+    ),
+)
+
 
 def history(phase: str, epochs: int, start: float, first: int = 1) -> tuple[EpochRecord, ...]:
     return tuple(
@@ -201,6 +211,7 @@ def run_values(
         quantized=QUANTIZED,
         verification=verification,
         benchmark=benchmark,
+        phones=(),
         answers=kept,
         heatmaps=heatmaps(kept.rows[:4]),
         sensitivity=Sensitivity(

@@ -382,3 +382,25 @@ def test_a_large_matrix_scrolls_in_its_own_box(tmp_path: Path) -> None:
 def test_the_width_test_sees_a_page_that_is_too_wide(html: str, tmp_path: Path) -> None:
     wide = html.replace("<main>", '<main><div style="width:900px">wide</div>')
     assert measured_width(wide, tmp_path)[1] > PHONE_PIXELS
+
+
+def test_what_phones_said_is_shown_everywhere_and_chooses_nothing(tmp_path: Path) -> None:
+    made = make_report(dataclasses.replace(values.run_values(), phones=(values.PHONE,)))
+    assert made.choices == values.report().choices
+    write_report(made, values.pictures(made), tmp_path)
+    words = Page((tmp_path / "report.html").read_text()).text()
+    assert "On a phone: Example <9> (android 14)" in words
+    assert "0.870" in words
+    assert "the log ends before this model was timed" in words
+    text = (tmp_path / "report.md").read_text()
+    assert "On a phone, Example &lt;9&gt; (android 14):" in text
+    assert "litert, cpu, 4 threads" in text
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["phones"][0]["machine"]["phone"] == "Example <9>"
+    assert data["phones"][0]["measurements"][0]["latency"]["p50_ms"]["value"] == 0.87
+
+
+def test_a_comparison_says_how_sure_its_intervals_are() -> None:
+    compared = (Comparison(1, 0, Interval(0.7, 0.6, 0.8), "faster"),)
+    timed = dataclasses.replace(values.BENCHMARK, comparisons=compared)
+    assert "right together in 96 of 100 sessions" in rendered(values.report(benchmark=timed))

@@ -29,7 +29,7 @@ class Stages:
         self.folder = folder
         monkeypatch.setattr(search, "_try", self._try)
         monkeypatch.setattr(search, "run_chain", self._run_chain)
-        monkeypatch.setattr(search, "load_verification", self._verification)
+        monkeypatch.setattr(search.published, "verification", self._verification)
 
     def _try(self, variant, runs):
         self.tried.append(variant.name)
@@ -41,8 +41,8 @@ class Stages:
     def _run_chain(self, recipe, run, until):
         self.ran.append((recipe.name, until))
 
-    def _verification(self, path):
-        file = f"{path.parent.parent.name}.fp32.tflite"
+    def _verification(self, run):
+        file = f"{run.name}.fp32.tflite"
         accuracy = Interval(0.94, 0.92, 0.96)
         found = FileVerification(
             file, "tflite", "fp32", "litert", 500, 1.0, 0.0, accuracy, 0.94, ((1,),), ()

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.measurement import Latency
+from toolchain.measurement import JOINT_CONFIDENCE, Latency
 from toolchain.values import Interval
 
 Rounds = Sequence[NDArray[np.int64]]
@@ -25,9 +25,6 @@ RESAMPLES: Final = 1000
 _LEVELS: Final = np.array([0.5, 0.9, 0.99])
 _NS_PER_MS: Final = 1e6
 _CONFIDENCE: Final = 0.95
-# Share of sessions in which any pair of equal files is called different, all pairs together: a
-# little below the 5 % that are promised, so that counting simulated sessions can show it.
-_FALSE_ALARMS: Final = 0.04
 _SEED: Final = 0
 
 
@@ -76,7 +73,7 @@ def ratio(processes: Sequence[Rounds], others: Sequence[Rounds], pairs: int = 1)
       processes: as in `summarise`; others: the same rounds of the other file. Two processes at
         least, or two rounds of one.
       pairs: how many ratios are looked at together. The more there are, the longer each interval,
-        so that all of them hold at once in 96 of 100 sessions (Bonferroni).
+        so that all of them hold at once at `JOINT_CONFIDENCE` (Bonferroni).
 
     Raises:
       ValueError: there are fewer.
@@ -90,7 +87,7 @@ def ratio(processes: Sequence[Rounds], others: Sequence[Rounds], pairs: int = 1)
         raise ValueError("expected two rounds at least, received one")
     centre = float(units.mean())
     error = float(units.std(ddof=1)) / math.sqrt(len(units))
-    half = _student(len(units), 1 - _FALSE_ALARMS / pairs) * error
+    half = _student(len(units), 1 - (1 - JOINT_CONFIDENCE) / pairs) * error
     return Interval(math.exp(centre), math.exp(centre - half), math.exp(centre + half))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchain.measurement import Benchmark, Latency, Measurement, Preparation
+from toolchain.measurement import JOINT_CONFIDENCE, Benchmark, Latency, Measurement, Preparation
 from toolchain.terminal import say, table
 from toolchain.values import Interval
 
@@ -103,7 +103,8 @@ def _differences(result: Benchmark) -> None:
     ]
     if drawn:
         columns = ("file", "against", "threads", "times the p50", "interval", "it is")
-        table("differences, from the same rounds", columns, drawn, texts=2)
+        sure = f"all intervals hold together at {JOINT_CONFIDENCE:.0%}"
+        table(f"differences, from the same rounds; {sure}", columns, drawn, texts=2)
 
 
 def _short(names: Sequence[str]) -> list[str]:

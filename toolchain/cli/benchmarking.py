@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from toolchain.cli import published
 from toolchain.cli.benchmark_tables import show, show_findings
-from toolchain.cli.stages import load_exported
 from toolchain.contract import ExportedModel
 from toolchain.errors import DataError, GateError, InputError
 from toolchain.measurement import Benchmark, load_benchmark
@@ -20,14 +20,12 @@ from toolchain.recipe.sections import BenchmarkSection
 from toolchain.run import Run, sha256_file, typed_command
 from toolchain.saved import save_value
 from toolchain.terminal import say
-from toolchain.values import FileVerification, load_verification
+from toolchain.values import FileVerification
 
 if TYPE_CHECKING:
     from toolchain.benchmark.candidate import Candidate
     from toolchain.benchmark.preparation import Photos
 
-RESULT: Final = "benchmark.json"
-PHONES: Final = "phones"
 KERAS_WORKER: Final = "toolchain.export.keras_worker"
 _PHOTOS: Final = 16
 
@@ -37,7 +35,7 @@ def measure_run(recipe: Recipe, run: Run, out: Path) -> None:
     from toolchain.benchmark.candidate import candidates
     from toolchain.benchmark.harness import benchmark
 
-    exported = load_exported(run)
+    exported = published.exported(run)
     with tempfile.TemporaryDirectory() as folder:
         chosen = candidates(exported, recipe.benchmark)
         chosen += _keras(recipe, run, exported, Path(folder))
@@ -49,12 +47,12 @@ def measure_run(recipe: Recipe, run: Run, out: Path) -> None:
             command=typed_command(),
             data_sha256=_digest(run, "data"),
         )
-    save_value(result, out / RESULT)
+    save_value(result, out / published.BENCHMARK)
 
 
 def load_result(run: Run) -> Benchmark:
     """What the stage published."""
-    return load_benchmark(run.require("benchmark", RESULT))
+    return load_benchmark(run.require("benchmark", published.BENCHMARK))
 
 
 def show_run(run: Run) -> None:
@@ -98,7 +96,7 @@ def _target(target: Path) -> tuple[list[ExportedModel], dict[str, FileVerificati
 
     if target.is_dir():
         run = open_finished(target)
-        exported = load_exported(run)
+        exported = published.exported(run)
         return exported, _verified(run, exported), _digest(run, "data")
     contract = read_contract(target)
     return [ExportedModel(target, sha256_file(target), contract)], {}, ""
@@ -134,33 +132,22 @@ def import_log(log: Path, run: Run) -> Benchmark:
     except OSError as error:
         raise InputError(f"the log cannot be read: {error.strerror}", str(log)) from error
     finished = run.manifest("export") is not None
-    exported = {one.path.name: one for one in load_exported(run)} if finished else {}
+    exported = {one.path.name: one for one in published.exported(run)} if finished else {}
     result = read_phone_log(text, log.name, exported)
     show(result)
     if finished:
         _keep_phone(run, log.stem, result)
-        say(f"  kept in {run.stage(PHONES)}")
+        say(f"  kept in {run.stage(published.PHONES)}")
     return result
 
 
 def _keep_phone(run: Run, name: str, result: Benchmark) -> None:
     with run.lock():
-        kept = {one: load_benchmark(run.require(PHONES, one)) for one in _kept(run)}
-        kept[f"{name}.json"] = result
+        kept = published.phones(run) | {f"{name}.json": result}
         key = "".join(sorted(kept))
-        with run.publish(PHONES, key, {"export": _digest(run, "export")}) as out:
+        with run.publish(published.PHONES, key, {"export": _digest(run, "export")}) as out:
             for file, one in kept.items():
                 save_value(one, out / file)
-
-
-def load_phones(run: Run) -> list[Benchmark]:
-    """What was imported from phones, in the order of the logs' names."""
-    return [load_benchmark(run.require(PHONES, name)) for name in _kept(run)]
-
-
-def _kept(run: Run) -> list[str]:
-    manifest = run.manifest(PHONES)
-    return sorted(manifest.files) if manifest else []
 
 
 def hold_against(result: Benchmark, path: Path, limits: BenchmarkSection) -> None:
@@ -184,8 +171,7 @@ def hold_against(result: Benchmark, path: Path, limits: BenchmarkSection) -> Non
 def _verified(run: Run, exported: Sequence[ExportedModel]) -> dict[str, FileVerification]:
     if run.manifest("verify") is None:
         return {}
-    verification = load_verification(run.stage("verify") / "verification.json")
-    files = {file.file: file for file in verification.files}
+    files = {file.file: file for file in published.verification(run).files}
     return {one.sha256: files[one.path.name] for one in exported if one.path.name in files}
 
 

@@ -65,33 +65,21 @@ def bundle(
 def read_offer(run: Run, exported: Manifest) -> Offer:
     """The files of a run and the evidence that belongs to them; older evidence is left out."""
     from toolchain.bundle import Offer
-    from toolchain.cli.stages import load_exported
+    from toolchain.cli import published
     from toolchain.contract import CONTRACT_FILE, LABELS_FILE
-    from toolchain.measurement import load_benchmark
-    from toolchain.values import (
-        Dataset,
-        TrainedModel,
-        load_verification,
-    )
 
-    models = tuple(load_exported(run))
+    models = tuple(published.exported(run))
     own = {CONTRACT_FILE, LABELS_FILE, *(model.path.name for model in models)}
     beside = {name: run.require("export", name) for name in exported.files if name not in own}
-    verification = benchmark = None
-    if _belongs(run, "verify", exported):
-        verification = load_verification(run.require("verify", "verification.json"))
-    if run.manifest("benchmark"):
-        benchmark = load_benchmark(run.require("benchmark", "benchmark.json"))
-    dataset = Dataset.load(run.stage("data")) if run.manifest("data") else None
-    notes = TrainedModel.load(run.stage("train")).notes if run.manifest("train") else ()
+    verified = published.verification(run).files if _belongs(run, "verify", exported) else ()
     return Offer(
         name=models[0].contract.name,
         exported=models,
         beside=beside,
-        verified={file.file: file for file in verification.files} if verification else {},
-        benchmark=benchmark,
-        dataset=dataset,
-        notes=notes,
+        verified={file.file: file for file in verified},
+        benchmark=published.benchmark(run),
+        dataset=published.dataset_facts(run) if run.manifest("data") else None,
+        notes=published.trained(run).notes if run.manifest("train") else (),
         command=exported.command,
     )
 

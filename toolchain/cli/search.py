@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolchain import __version__
-from toolchain.cli import stages
+from toolchain.cli import published
 from toolchain.cli.chain import needed, run_chain
 from toolchain.errors import GateError, MachineError, ModelError
 from toolchain.recipe import Recipe
@@ -22,7 +22,7 @@ from toolchain.tuning.choice import choose_trial, front_of
 from toolchain.tuning.page import HEADER, answer, cells, order, write_tuning
 from toolchain.tuning.values import Budget, Trial, Trials, Tuning, Untried
 from toolchain.tuning.variants import Variant, make_variants, over_already
-from toolchain.values import Interval, load_verification
+from toolchain.values import Interval
 from toolchain.verification import ask
 from toolchain.verification.metrics import top1
 from toolchain.verification.statistics import wilson
@@ -110,8 +110,8 @@ def _key(recipe: Recipe, run: Run, trained: str) -> str:
 
 def _measure(variant: Variant, run: Run) -> Trials:
     """Validation accuracy through the real runtimes, then latency."""
-    exported = stages.load_exported(run)
-    dataset = stages.load_dataset(variant.recipe, run)
+    exported = published.exported(run)
+    dataset = published.dataset(variant.recipe, run)
     rows = dataset.indices("validation")
     labels = dataset.label_array()[rows]
     right = {
@@ -151,7 +151,7 @@ def _time(
     section = dataclasses.replace(
         quick(recipe.benchmark), threads=recipe.benchmark.threads[:1], batches=(1,)
     )
-    chosen = candidates(stages.load_exported(run), section)
+    chosen = candidates(published.exported(run), section)
     result = benchmark(chosen, section, {}, made_up(), command=typed_command())
     return result.machine, {
         row.file: (row.latency.p50_ms if row.latency else None, row.failure)
@@ -200,7 +200,7 @@ def _ship(found: Tuning, variants: Sequence[Variant], base: Recipe, runs: Path) 
     write_tuning(found, runs)
     run = Run(runs, recipe.name)
     run_chain(recipe, run, "report")
-    verified = load_verification(run.stage("verify") / "verification.json").files
+    verified = published.verification(run).files
     test = next(file.accuracy for file in verified if file.file == trial.file)
     found = dataclasses.replace(found, test=test)
     write_tuning(found, runs)

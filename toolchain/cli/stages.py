@@ -11,24 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from toolchain.contract import ExportedModel, read_contract_file
+from toolchain.cli import published
 from toolchain.errors import GateError, MachineError
-from toolchain.evidence import Answers, FileAnswers, Heatmaps, Sensitivity
-from toolchain.measurement import load_benchmark
+from toolchain.evidence import Answers, FileAnswers
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command, write_text
 from toolchain.saved import save_value
 from toolchain.terminal import native_log, say, table, working
-from toolchain.values import (
-    Dataset,
-    EpochRecord,
-    FileVerification,
-    QuantizedModel,
-    TrainedModel,
-    Verification,
-    load_verification,
-)
+from toolchain.values import EpochRecord, FileVerification, QuantizedModel, Verification
 
 if TYPE_CHECKING:
     from toolchain.report import RunValues
@@ -69,16 +60,9 @@ def data(recipe: Recipe, run: Run, out: Path) -> None:
     build_dataset(recipe, out, run.shared("pixels"))
 
 
-def load_dataset(recipe: Recipe, run: Run) -> Dataset:
-    """The dataset with what reads its pixels."""
-    from toolchain.data.stage import open_dataset
-
-    return open_dataset(run.stage("data"), recipe)
-
-
 def show_data(run: Run) -> None:
     """Photos a class and split."""
-    dataset = Dataset.load(run.stage("data"))
+    dataset = published.dataset_facts(run)
     counts = Counter(zip(dataset.labels, dataset.splits, strict=True))
     rows = [
         (name, *(f"{counts[label, split]:,}" for split in ("train", "validation", "test")))
@@ -93,7 +77,7 @@ def preview(recipe: Recipe, run: Run, path: Path, count: int) -> None:
     with _tensorflow(run, "preview"):
         from toolchain.training.preview import preview_grid
 
-        preview_grid(load_dataset(recipe, run), recipe, path, count)
+        preview_grid(published.dataset(recipe, run), recipe, path, count)
 
 
 def train(recipe: Recipe, run: Run, out: Path) -> None:
@@ -101,12 +85,12 @@ def train(recipe: Recipe, run: Run, out: Path) -> None:
     with _tensorflow(run, "train"):
         from toolchain.training.stage import train_model
 
-        train_model(load_dataset(recipe, run), recipe, out)
+        train_model(published.dataset(recipe, run), recipe, out)
 
 
 def show_train(run: Run) -> None:
     """Accuracy of the best epoch and what was done."""
-    model = TrainedModel.load(run.stage("train"))
+    model = published.trained(run)
     _show_epoch(model.history[model.best], f"{model.parameters:,} weights")
     for note in model.notes:
         say(f"  {note}")
@@ -129,7 +113,7 @@ def quantize(recipe: Recipe, run: Run, out: Path) -> None:
     with _tensorflow(run, "quantize"):
         from toolchain.quantization.stage import quantize_model
 
-        quantize_model(load_trained(run), load_dataset(recipe, run), recipe, out)
+        quantize_model(published.trained(run), published.dataset(recipe, run), recipe, out)
 
 
 def trains_int8(recipe: Recipe) -> str:
@@ -139,7 +123,7 @@ def trains_int8(recipe: Recipe) -> str:
 
 def show_quantize(run: Run) -> None:
     """Accuracy of the calibrated start and of the best epoch."""
-    model = QuantizedModel.load(run.stage("quantize"))
+    model = QuantizedModel.load(run.require_all("quantize"))
     best = model.history[model.best]
     _show_epoch(best, f"calibrated start {model.history[0].validation_accuracy:.2%}")
     for note in model.notes:
@@ -156,9 +140,9 @@ def export(recipe: Recipe, run: Run, out: Path) -> None:
         manifest = run.manifest("data")
         lineage = {"data_sha256": manifest.digest() if manifest else ""}
         export_models(
-            load_trained(run),
-            load_quantized(recipe, run),
-            Dataset.load(run.stage("data")),
+            published.trained(run),
+            published.quantized(recipe, run),
+            published.dataset_facts(run),
             recipe,
             lineage,
             out,
@@ -166,30 +150,6 @@ def export(recipe: Recipe, run: Run, out: Path) -> None:
     with working("making golden vectors"):
         write_goldens(out)
     write_text(out / RECIPE_FILE, recipe_toml(recipe))
-
-
-def load_trained(run: Run) -> TrainedModel:
-    """The trained model after its weights' hash was compared."""
-    run.require("train", "weights.safetensors")
-    return TrainedModel.load(run.stage("train"))
-
-
-def load_quantized(recipe: Recipe, run: Run) -> QuantizedModel | None:
-    """The quantized model after its files' hashes were compared; None when none is asked for."""
-    manifest = run.manifest("quantize")
-    if not recipe.int8_precisions() or manifest is None:
-        return None
-    for name in manifest.files:
-        run.require("quantize", name)
-    return QuantizedModel.load(run.stage("quantize"))
-
-
-def load_exported(run: Run) -> list[ExportedModel]:
-    """Every exported file with its contract, after its hash was compared."""
-    return [
-        ExportedModel(run.require("export", name), entry.sha256, entry.contract)
-        for name, entry in read_contract_file(run.stage("export")).items()
-    ]
 
 
 def show_export(run: Run) -> None:
@@ -201,7 +161,7 @@ def show_export(run: Run) -> None:
             model.contract.input.dtype,
             model.contract.output.dtype,
         )
-        for model in load_exported(run)
+        for model in published.exported(run)
     ]
     table("exported", ("file", "MiB", "input", "output"), rows)
     say(f"  in {run.stage('export')}")
@@ -217,17 +177,17 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     from toolchain.verification import verify as compare
     from toolchain.verification.metrics import telling
 
-    dataset = load_dataset(recipe, run)
+    dataset = published.dataset(recipe, run)
     rows = dataset.indices("test")[: recipe.verify.images or None]
     labels = dataset.label_array()[rows]
     with _tensorflow(run, "verify"):
         from toolchain.export.reference import explain, reference_probabilities
 
-        trained, quantized = load_trained(run), load_quantized(recipe, run)
+        trained, quantized = published.trained(run), published.quantized(recipe, run)
         references = reference_probabilities(trained, quantized, dataset, rows, recipe)
         chosen = telling(references["fp32"], labels)
         heatmaps = explain(trained, dataset, rows[chosen], references["fp32"][chosen], recipe)
-    asked = ask(load_exported(run), dataset.pixels().view(rows))
+    asked = ask(published.exported(run), dataset.pixels().view(rows))
     photos = Photos(rows, tuple(dataset.names[row] for row in rows), labels)
     result = compare(asked, references, photos, dataset.classes, recipe.verify)
     _table_of(result)
@@ -238,7 +198,7 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
             str(run.stage("export")),
             "train longer or calibrate on more photos; gates are in the recipe's [verify]",
         )
-    save_value(result, out / "verification.json")
+    save_value(result, out / published.VERIFICATION)
     answers = {one.model.path.name: FileAnswers.of(one.probabilities, labels) for one in asked}
     Answers(rows, labels, answers).save(out)
     heatmaps.save(out)
@@ -246,7 +206,7 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
 
 def show_verify(run: Run) -> None:
     """Says that all gates hold; the table was printed while verifying."""
-    result = load_verification(run.stage("verify") / "verification.json")
+    result = published.verification(run)
     say(f"  verified: {len(result.files)} files hold every gate")
 
 
@@ -300,18 +260,18 @@ def run_values(recipe: Recipe, run: Run, command: str) -> RunValues:
         manifest = run.manifest(stage)
         if manifest is not None and file in manifest.files:
             hashes[name] = manifest.files[file].sha256
-    timings = run.stage("benchmark") / "benchmark.json"
     return RunValues(
         recipe=recipe,
-        dataset=load_dataset(recipe, run),
-        trained=TrainedModel.load(run.stage("train")),
-        quantized=load_quantized(recipe, run),
-        verification=load_verification(run.stage("verify") / "verification.json"),
-        benchmark=load_benchmark(timings) if timings.is_file() else None,
-        answers=Answers.load(run.stage("verify")),
-        heatmaps=Heatmaps.load(run.stage("verify")),
-        sensitivity=Sensitivity.load(run.stage("quantize")),
-        lineage=lineage(load_exported(run), {k: v for k, v in hashes.items() if len(v) == 64}),
+        dataset=published.dataset(recipe, run),
+        trained=published.trained(run),
+        quantized=published.quantized(recipe, run),
+        verification=published.verification(run),
+        benchmark=published.benchmark(run),
+        answers=published.answers(run),
+        heatmaps=published.heatmaps(run),
+        sensitivity=published.sensitivity(run),
+        phones=tuple(published.phones(run).values()),
+        lineage=lineage(published.exported(run), {k: v for k, v in hashes.items() if len(v) == 64}),
         command=command,
     )
 

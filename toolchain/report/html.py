@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from toolchain.measurement import Benchmark, Measurement
+from toolchain.measurement import JOINT_CONFIDENCE, Benchmark, Measurement
 from toolchain.page import environment
 from toolchain.report import drawings, gallery, words
 from toolchain.report.model import Report
@@ -28,6 +28,7 @@ FILTERS: Final[dict[str, Any]] = {
     "brief": words.brief,
     "count": words.count,
     "moment": words.moment,
+    "phone": words.phone,
 }
 
 
@@ -61,6 +62,7 @@ def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
         "rows": rows,
         "sizes": {row.file: row for row in rows},
         "energy": any(row.energy_mj for row in rows),
+        "joint": round(100 * JOINT_CONFIDENCE),
         "compared": _compared(report.benchmark, report.name),
         "drawings": _drawings(report, rows),
         "few_classes": len(report.verification.classes) <= drawings.FEW_CLASSES,

@@ -22,6 +22,8 @@ def render_markdown(report: Report) -> str:
         parts += [_speed(report.benchmark.measurements)]
         machine = report.benchmark.machine
         parts.append(f"Measured on {escape(machine.get('processor', 'an unknown processor'))}.")
+    for one in report.phones:
+        parts += [f"On a phone, {escape(words.phone(one))}:", _speed(one.measurements)]
     parts.append(f"Made with toolchain {report.toolchain}; again with:\n\n    {report.command}")
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -44,6 +44,7 @@ class RunValues:
     Attributes:
       quantized: None when the recipe has no QAT.
       benchmark: None when it was not run; the choice then rests on accuracy alone.
+      phones: what was imported from phones, each a session on another machine.
       answers, heatmaps: None when verify kept none; sensitivity: None when quantize kept none.
       lineage: in the order in which it is to be shown.
       command: what re-makes the run.
@@ -55,6 +56,7 @@ class RunValues:
     quantized: QuantizedModel | None
     verification: Verification
     benchmark: Benchmark | None
+    phones: tuple[Benchmark, ...]
     answers: Answers | None
     heatmaps: Heatmaps | None
     sensitivity: Sensitivity | None
@@ -99,6 +101,7 @@ class Report:
       overfitting: None when no epoch was trained.
       notes: what training and quantization chose on the way.
       verification: of every file; benchmark: None when it was not run.
+      phones: what was imported from phones; none of it enters a choice.
       shown: the file whose confusion matrix, classes and photos are given.
       base: the float file that it is held against; empty when there is none.
       per_class, mistakes: of `shown`.
@@ -125,6 +128,7 @@ class Report:
     notes: tuple[str, ...]
     verification: Verification
     benchmark: Benchmark | None
+    phones: tuple[Benchmark, ...]
     shown: str
     base: str
     per_class: tuple[ClassRow, ...]
@@ -172,6 +176,7 @@ def make_report(values: RunValues) -> Report:
         notes=values.trained.notes + (quantized.notes if quantized else ()),
         verification=verification,
         benchmark=values.benchmark,
+        phones=values.phones,
         shown=shown.file if shown else "",
         base=base.file if base else "",
         per_class=class_rows(classes, confusion),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from toolchain.measurement import Comparison, Measurement
+from toolchain.measurement import Benchmark, Comparison, Measurement
 from toolchain.values import FileVerification, Interval
 
 if TYPE_CHECKING:
@@ -62,6 +62,15 @@ def setup(row: Measurement) -> str:
     threads = f"{row.threads} thread" + ("" if row.threads == 1 else "s")
     batch = "" if row.batch == 1 else f", batch {row.batch}"
     return f"{row.runtime}, {row.provider}, {threads}{batch}"
+
+
+def phone(session: Benchmark) -> str:
+    """Which phone a session was on: "Pixel 7 (android 14, processor Tensor G2)"."""
+    known = dict(session.machine)
+    name = known.pop("phone", "unknown")
+    return name + (
+        f" ({', '.join(f'{what} {text}' for what, text in known.items())})" * bool(known)
+    )
 
 
 def milliseconds_interval(value: Interval | None) -> str:
