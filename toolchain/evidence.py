@@ -159,6 +159,10 @@ class Sensitivity:
 
     layers: tuple[LayerError, ...]
 
+    def worst(self) -> tuple[LayerError, ...]:
+        """The layers, those with the most noise first."""
+        return tuple(sorted(self.layers, key=lambda one: one.sqnr_db))
+
     def save(self, folder: Path) -> None:
         """Write sensitivity.json into `folder`."""
         save_value(self, folder / SENSITIVITY_FILE)

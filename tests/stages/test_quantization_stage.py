@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from toolchain.evidence import Sensitivity
 from toolchain.quantization import stage
 from toolchain.quantization.graph import snap_biases
 from toolchain.quantization.qat import qat_model
@@ -53,6 +54,7 @@ def test_int8_ptq_alone_is_calibrated_and_not_trained(small_vgg_run, tmp_path) -
     assert {path.name for path in tmp_path.iterdir()} == {
         "calibrated.safetensors",
         "quantized.json",
+        "sensitivity.json",
     }
     graph, ranges = quantized_graph(run.trained, quantized, recipe, "int8-ptq")
     expected = snap_biases(folded(run.trained, recipe), ranges)
@@ -113,6 +115,14 @@ def test_calibration_sees_train_photos_alone(small_vgg_run, tmp_path, monkeypatc
     assert len(seen) == len(set(seen)) == 100
     assert set(seen) <= set(run.dataset.indices("train").tolist())
     assert "100 training images" in quantized.notes[0]
+
+
+def test_the_errors_of_layers_are_kept_and_the_worst_are_printed(digits_run) -> None:
+    found = Sensitivity.load(digits_run.run.stage("quantize"))
+    assert found.layers[0].layer == "Conv1"
+    assert found.layers[-1].layer == "logits"
+    assert all(10 < one.sqnr_db < 60 for one in found.layers)
+    assert all(one.layer in digits_run.result.stderr for one in found.worst()[:5])
 
 
 def test_the_run_of_the_digits_never_ended_below_its_start(digits_run) -> None:

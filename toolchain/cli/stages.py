@@ -34,6 +34,7 @@ _WEIGHTS: Final = (
     ("calibrated", "quantize", "calibrated.safetensors"),
     ("quantized", "quantize", "weights.safetensors"),
 )
+_SHOWN_LAYERS: Final = 5
 
 
 @contextlib.contextmanager
@@ -122,12 +123,16 @@ def trains_int8(recipe: Recipe) -> str:
 
 
 def show_quantize(run: Run) -> None:
-    """Accuracy of the calibrated start and of the best epoch."""
+    """Accuracy of the calibrated start and of the best epoch; the layers that rounding hurts."""
     model = QuantizedModel.load(run.require_all("quantize"))
     best = model.history[model.best]
     _show_epoch(best, f"calibrated start {model.history[0].validation_accuracy:.2%}")
     for note in model.notes:
         say(f"  {note}")
+    if found := Sensitivity.load(run.stage("quantize")):
+        rows = [(one.layer, one.op, f"{one.sqnr_db:.1f}") for one in found.worst()[:_SHOWN_LAYERS]]
+        title = f"signal above rounding noise, worst {len(rows)} of {len(found.layers)} layers"
+        table(title, ("layer", "op", "dB"), rows)
 
 
 def export(recipe: Recipe, run: Run, out: Path) -> None:

@@ -155,6 +155,14 @@ def weight_scales(kernel: NDArray[np.float32], op: str) -> NDArray[np.float32]:
     return (np.maximum(largest, MIN_MAGNITUDE) / np.float32(127)).astype(np.float32)
 
 
+def rounded_kernel(kernel: NDArray[np.float32], op: str) -> NDArray[np.float32]:
+    """What 8 bits make of a kernel: real values on the grid of its `weight_scales`."""
+    scales = weight_scales(kernel, op)
+    column = scales[:, None] if op == "depthwise" else scales
+    stored = np.clip(np.round(kernel / column), -127, 127)
+    return (stored * column).astype(np.float32)
+
+
 def snap_biases(graph: Graph, ranges: dict[str, Affine]) -> dict[str, NDArray[np.float32]]:
     """The graph's weights with every bias on the grid that integer runtimes store it on.
 

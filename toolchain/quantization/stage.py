@@ -5,6 +5,7 @@ One calibration and one training serve the int8 files of both precisions and bot
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from toolchain.quantization.calibrate import calibrate, calibration_examples
 from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import Affine, Graph, snap_biases
 from toolchain.quantization.qat import get_arrays, qat_model
+from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import Recipe
 from toolchain.training.device import configure
 from toolchain.training.fit import Plan, fit
@@ -25,6 +27,8 @@ from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
 # Precision -> folded weights on the integer grid: the calibrated start, and after training.
 WEIGHTS_OF: Final = {"int8-ptq": "calibrated.safetensors", "int8-qat": WEIGHTS_FILE}
+# Calibration images on which the errors of layers are measured.
+_SENSITIVITY_IMAGES: Final = 64
 
 
 def quantize_model(
@@ -36,7 +40,8 @@ def quantize_model(
     counts as an epoch, so training can only improve on it.
 
     Returns:
-      The saved QuantizedModel; its folded weights are in the files of `WEIGHTS_OF` in `out`.
+      The saved QuantizedModel; its folded weights are in the files of `WEIGHTS_OF` in `out`, what
+      rounding does to each of its layers in sensitivity.json.
     """
     configure(recipe)
     tf_keras.mixed_precision.set_global_policy("float32")
@@ -66,9 +71,11 @@ def quantize_model(
         teacher=to_keras(graph) if settings.distillation else None,
     )
     fitted = fit(model, train, pixel_examples(dataset, "validation"), plan)
+    best = graph.with_arrays(get_arrays(model))
     if trains:
-        best = graph.with_arrays(get_arrays(model))
         save_weights(snap_biases(best, ranges), out / WEIGHTS_OF["int8-qat"])
+    few = replace(sample, rows=sample.rows[:_SENSITIVITY_IMAGES])
+    sensitivity(best, ranges, few, prepare).save(out)
     quantized = QuantizedModel(
         folder=out,
         classes=trained.classes,

@@ -184,7 +184,7 @@ def make_report(values: RunValues) -> Report:
         calibrations=calibrations,
         calibration_change=change,
         gallery=gallery,
-        layers=_worst_layers(values.sensitivity),
+        layers=values.sensitivity.worst() if values.sensitivity else (),
         lineage=values.lineage,
     )
 
@@ -199,11 +199,6 @@ def _summary(dataset: Dataset) -> DataSummary:
         skipped=dataset.skipped,
         notes=dataset.notes,
     )
-
-
-def _worst_layers(sensitivity: Sensitivity | None) -> tuple[LayerError, ...]:
-    layers = sensitivity.layers if sensitivity else ()
-    return tuple(sorted(layers, key=lambda one: one.sqnr_db))
 
 
 def _shown(verification: Verification, choices: tuple[Choice, ...]) -> FileVerification | None:

@@ -1,0 +1,97 @@
+"""Which layers suffer from eight bits: signal against rounding noise, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from toolchain.evidence import LayerError, Sensitivity
+from toolchain.quantization.fold import to_keras
+from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Affine, Graph, Node, rounded_kernel
+from toolchain.quantization.qat import FixedRange
+from toolchain.terminal import track
+from toolchain.training.batches import Examples
+from toolchain.training.inference import Prepare
+
+_BATCH: Final = 16
+# What "no noise at all" is called.
+_CEILING_DB: Final = 120.0
+
+
+def sensitivity(
+    graph: Graph, ranges: dict[str, Affine], examples: Examples, prepare: Prepare
+) -> Sensitivity:
+    """The noise that each layer with weights adds, everything before it exact.
+
+    Its kernel and its output are rounded as in the int8 files; the output is that of the
+    activation behind it, where there is one. See `evidence.LayerError`.
+    """
+    layers = [node for node in graph.nodes if node.op in WITH_WEIGHTS]
+    ends = {layer.name: _end(graph, layer) for layer in layers}
+    exact = to_keras(graph)
+    wanted = {layer.inputs[0] for layer in layers} | {end.name for end in ends.values()}
+    probe = tf_keras.Model(exact.input, {name: _output(exact, name) for name in sorted(wanted)})
+    rounded = to_keras(graph.with_arrays(_rounded_arrays(graph)))
+
+    def noisy(layer: Node, given: Any) -> Any:
+        end = ends[layer.name]
+        result = rounded.get_layer(layer.name)(given)
+        if end is not layer:
+            result = rounded.get_layer(end.name)(result)
+        point = ranges[end.name]
+        return FixedRange(point.low, point.high)(result, False, {})
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def powers(pixels: Any) -> Any:
+        image = prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
+        outputs = probe(image, training=False)
+        rows = []
+        for layer in layers:
+            truth = outputs[ends[layer.name].name]
+            noise = noisy(layer, outputs[layer.inputs[0]]) - truth
+            rows.append([tf.reduce_sum(tf.square(tensor)) for tensor in (truth, noise)])
+        return tf.stack(rows)
+
+    return Sensitivity(
+        tuple(
+            LayerError(layer.name, layer.op, _decibels(signal, noise))
+            for layer, (signal, noise) in zip(layers, _summed(powers, examples), strict=True)
+        )
+    )
+
+
+def _summed(powers: Callable[[Any], Any], examples: Examples) -> list[tuple[float, float]]:
+    """Signal and noise of each layer over all examples."""
+    batches = track(examples.in_order(_BATCH), "layer errors", total=examples.steps(_BATCH))
+    total = sum(powers(tf.constant(pixels)).numpy().astype(np.float64) for pixels, _ in batches)
+    return [(float(signal), float(noise)) for signal, noise in np.asarray(total)]
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise <= 0 or signal <= 0:
+        return _CEILING_DB
+    return round(float(min(10 * np.log10(signal / noise), _CEILING_DB)), 3)
+
+
+def _end(graph: Graph, layer: Node) -> Node:
+    """The node whose output is rounded after a layer: its activation, where that alone reads it."""
+    readers = graph.consumers(layer.name)
+    fused = len(readers) == 1 and readers[0].op in ("relu", "relu6")
+    return readers[0] if fused else layer
+
+
+def _output(model: tf_keras.Model, name: str) -> Any:
+    return model.get_layer(f"{IMAGE}_quantized" if name == IMAGE else name).output
+
+
+def _rounded_arrays(graph: Graph) -> dict[str, Any]:
+    arrays = dict(graph.arrays)
+    for node in graph.nodes:
+        if node.op in WITH_WEIGHTS:
+            key = f"{node.name}/kernel"
+            arrays[key] = rounded_kernel(arrays[key], node.op)
+    return arrays
