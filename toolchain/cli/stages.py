@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from toolchain.cli import published
 from toolchain.errors import GateError, MachineError
-from toolchain.evidence import Answers, FileAnswers
+from toolchain.evidence import Answers, FileAnswers, Sensitivity
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command, write_text
