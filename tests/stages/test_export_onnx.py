@@ -16,7 +16,7 @@ from toolchain.export import onnx as writer
 from toolchain.images.preprocess import Preprocessing, normalise
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.inspection.read import inspect_file
-from toolchain.inspection.scheme import check_promise
+from toolchain.inspection.scheme import check_portable, check_promise
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import Graph, Node, affine, input_affine, snap_biases
@@ -144,6 +144,7 @@ def test_an_integer_file_computes_what_the_simulation_computes(case: Case) -> No
 def test_onnxruntime_runs_every_layer_in_integers(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "x.int8-qat.onnx"
     path.write_bytes(to_onnx(case.graph, case.ranges))
+    check_portable(inspect_file(path))
     ops = optimised_ops(path)
     kinds = [node.op for node in case.graph.nodes]
     assert ops["QLinearConv"] == kinds.count("conv") + kinds.count("depthwise")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tiny_network import contract
 from tiny_onnx import (
     Builder,
@@ -23,7 +23,13 @@ from tiny_onnx import (
 from tiny_tflite import build_tflite, write_float_tflite, write_int8_tflite, write_tflite
 
 from toolchain.errors import ExitCode, GateError, ModelError
-from toolchain.inspection import check_promise, inspect_file, optimised_ops, promised_by_name
+from toolchain.inspection import (
+    check_portable,
+    check_promise,
+    inspect_file,
+    optimised_ops,
+    promised_by_name,
+)
 
 WRITERS = {
     "float.onnx": lambda path: write_onnx(path, float_nodes(), None),
@@ -135,6 +141,28 @@ def test_a_float_op_between_integer_layers_is_an_island(tmp_path: Path) -> None:
     assert "pool" in inspection.float_islands
     assert inspect_file(write_int8_onnx(tmp_path)).float_islands == ()
     assert inspect_file(write_int8_tflite(tmp_path)).float_islands == ()
+
+
+@pytest.mark.parametrize(("value", "expected"), [(127, ("conv",)), (63, ())])
+def test_layers_that_overflow_16_bits_on_some_processors_are_named(
+    tmp_path: Path, value: int, expected: tuple[str, ...]
+) -> None:
+    """A kernel with two neighbours of 127 may; with its weights halved it may not."""
+    build = int8_nodes()
+    stored = {one.name: numpy_helper.to_array(one) for one in build.initializers}
+    build.initializers = [one for one in build.initializers if not one.name.endswith("_i8")]
+    kernel = np.clip(stored["kernel_i8"], -63, 63)
+    kernel[0, :2] = value
+    build.constant("kernel_i8", kernel, np.int8)
+    build.constant("dense_i8", np.clip(stored["dense_i8"], -63, 63), np.int8)
+    inspection = inspect_file(write_onnx(tmp_path / "x.onnx", build, None))
+    assert inspection.overflowing == expected
+    assert inspection.to_json()["overflowing"] == list(expected)
+    if expected:
+        with pytest.raises(GateError, match=r"1 layers may overflow 16 bits.*conv"):
+            check_portable(inspection)
+    else:
+        check_portable(inspection)
 
 
 def test_onnxruntime_really_runs_the_int8_file_in_integers(tmp_path: Path) -> None:

@@ -61,8 +61,20 @@ def _show(inspection: Inspection, promises: dict[str, str | None]) -> None:
     if inspection.float_islands:
         names = ", ".join(inspection.float_islands[:10])
         say(plain(f"float inside the integer graph: {names}"))
+    if inspection.format == "onnx" and inspection.true_scheme in ("int8", "mixed"):
+        say(plain(_portability(inspection)))
     promised = ", ".join(f"{who} says {what}" for who, what in promises.items() if what)
     say(plain(f"true scheme: {inspection.true_scheme}" + (f"  ({promised})" if promised else "")))
+
+
+def _portability(inspection: Inspection) -> str:
+    found = inspection.overflowing
+    if not found:
+        return "the same integers on every processor: no product overflows 16 bits"
+    return (
+        f"{len(found)} layers may compute otherwise on x86 without VNNI (AVX2, older AVX-512), "
+        f"where products overflow 16 bits: {', '.join(found[:5])}"
+    )
 
 
 def _row(side: str, spec: TensorSpec) -> tuple[str, ...]:

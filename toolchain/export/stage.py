@@ -21,7 +21,7 @@ from toolchain.contract import (
 from toolchain.errors import InputError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.inspection.read import inspect_file
-from toolchain.inspection.scheme import check_promise
+from toolchain.inspection.scheme import check_portable, check_promise
 from toolchain.quantization.graph import IMAGE, KERNELS, Affine, Graph
 from toolchain.quantization.stage import WEIGHTS_OF, folded, quantized_graph
 from toolchain.recipe import Recipe
@@ -69,7 +69,8 @@ def export_models(
       out: folder to write into.
 
     Raises:
-      GateError: a written file does not hold what its name promises.
+      GateError: a written file does not hold what its name promises, or overflows 16 bits where
+        processors are old.
       InputError: an int8 file is asked for and `quantized` is None.
     """
     configure(
@@ -83,7 +84,9 @@ def export_models(
             with working(f"writing {name}"):
                 contract, data = _write(source, recipe, asked)
                 write_bytes(out / name, data)
-            check_promise(inspect_file(out / name), precision)
+            inspection = inspect_file(out / name)
+            check_promise(inspection, precision)
+            check_portable(inspection)
             sha256 = hashlib.sha256(data).hexdigest()
             entries[name] = ContractEntry(sha256, len(data), contract)
     write_text(out / LABELS_FILE, labels_text(trained.classes))

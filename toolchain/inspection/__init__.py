@@ -6,11 +6,18 @@ says whether the file keeps it.
 
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.inspection.read import inspect_file
-from toolchain.inspection.scheme import Inspection, OpSummary, check_promise, promised_by_name
+from toolchain.inspection.scheme import (
+    Inspection,
+    OpSummary,
+    check_portable,
+    check_promise,
+    promised_by_name,
+)
 
 __all__ = [
     "Inspection",
     "OpSummary",
+    "check_portable",
     "check_promise",
     "inspect_file",
     "optimised_ops",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Final
 
+from numpy.typing import NDArray
+
 from toolchain.inspection.scheme import INTEGERS
 
 # Ops that move numbers and compute none; onnxruntime moves quantization through them.
@@ -29,6 +31,7 @@ class OnnxGraph:
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
+        self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
         self._producers: dict[str, Any] = {}
         self._consumers: defaultdict[str, list[Any]] = defaultdict(list)
@@ -108,6 +111,27 @@ class OnnxGraph:
                 break
             name = producer.input[0]
         return self._dtype_of(name)
+
+    def constant_name(self, node: Any, position: int) -> str:
+        """The tensor that an op's weights lie in, behind one DequantizeLinear at most."""
+        if position >= len(node.input):
+            return ""
+        name: str = node.input[position]
+        producer = self._producers.get(name)
+        if producer is not None and producer.op_type == _DEQUANTIZE and producer.input:
+            name = producer.input[0]
+        return name
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        """The values of a tensor that lies in the file; None where it does not.
+
+        Raises:
+          ValueError: it is damaged.
+        """
+        from onnx import numpy_helper
+
+        tensor = self._tensors.get(name)
+        return None if tensor is None else numpy_helper.to_array(tensor)
 
     def _passes_weights(self, node: Any) -> bool:
         """Whether the same weights come out, stored another way: moved, cast, or times a scale."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from toolchain.contract import TensorSpec
 from toolchain.errors import ModelError
 from toolchain.inspection.graph import LAYOUT, OnnxGraph
+from toolchain.inspection.overflow import overflowing
 from toolchain.inspection.scheme import INTEGERS, Inspection, OpSummary, kind_of, scheme_of
 from toolchain.runtimes.carried import damaged
 
@@ -63,6 +64,7 @@ def _read(model: Any, path: Path) -> Inspection:
         outputs=tuple(_spec(value) for value in model.graph.output),
         float_islands=_islands(model.graph.node, ops, graph),
         true_scheme=scheme_of(ops),
+        overflowing=overflowing(model.graph.node, ops, graph),
     )
 
 

@@ -65,6 +65,8 @@ class Inspection:
         and the quantize and dequantize ops at the edges are no islands.
       true_scheme: "fp32", "fp16", "w8" (int8 weights, float activations), "int8" (both), or
         "mixed", told from the layers with weights.
+      overflowing: output names of integer layers of an .onnx file in which products may overflow
+        16 bits on x86 processors without VNNI.
     """
 
     path: Path
@@ -75,6 +77,7 @@ class Inspection:
     outputs: tuple[TensorSpec, ...]
     float_islands: tuple[str, ...]
     true_scheme: str
+    overflowing: tuple[str, ...] = ()
 
     def layers(self) -> tuple[OpSummary, ...]:
         """The ops that have weights: convolutions and dense layers."""
@@ -90,6 +93,7 @@ class Inspection:
             "inputs": [_tensor_json(spec) for spec in self.inputs],
             "outputs": [_tensor_json(spec) for spec in self.outputs],
             "float_islands": list(self.float_islands),
+            "overflowing": list(self.overflowing),
             "ops": [
                 {
                     "name": op.name,
@@ -143,6 +147,21 @@ def promised_by_name(path: Path) -> str | None:
     """The precision in a name such as digits.int8-qat.tflite; None where the name has none."""
     found = _NAME.search(path.name)
     return found.group(1) if found else None
+
+
+def check_portable(inspection: Inspection) -> None:
+    """Whether every processor computes the same integers from the file.
+
+    Raises:
+      GateError: layers may overflow 16 bits on x86 processors without VNNI.
+    """
+    if inspection.overflowing:
+        count, names = len(inspection.overflowing), ", ".join(inspection.overflowing[:3])
+        raise GateError(
+            f"{count} layers may overflow 16 bits on x86 without VNNI: {names[:180]}",
+            str(inspection.path),
+            "halve the weights (reduce_range), or run the file on VNNI or ARM alone",
+        )
 
 
 def check_promise(inspection: Inspection, precision: str) -> None:
