@@ -404,3 +404,11 @@ def test_a_comparison_says_how_sure_its_intervals_are() -> None:
     compared = (Comparison(1, 0, Interval(0.7, 0.6, 0.8), "faster"),)
     timed = dataclasses.replace(values.BENCHMARK, comparisons=compared)
     assert "right together in 96 of 100 sessions" in rendered(values.report(benchmark=timed))
+
+
+def test_int8_onnx_files_are_said_to_run_alike_everywhere(html: str) -> None:
+    told = "compute the same integers on every processor"
+    assert told in html
+    files = tuple(one for one in values.VERIFICATION.files if one.format == "tflite")
+    alone = dataclasses.replace(values.VERIFICATION, files=files)
+    assert told not in render_html(values.report(alone, None), Pictures())
