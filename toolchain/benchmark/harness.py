@@ -30,7 +30,7 @@ from toolchain.recipe.sections import BenchmarkSection
 from toolchain.values import FileVerification
 
 # Of a process' time, when larger batches are timed too.
-_SINGLE_SHARE: Final = 0.75
+_SINGLE_SHARE: Final = 0.85
 # However late it is, two: one alone has no interval. A width is judged by three at least.
 _FEWEST_PROCESSES: Final = 2
 _LEAST_PROCESSES: Final = 3

@@ -118,25 +118,43 @@ class Lane:
         timings = [float(self._runner.time(1)[0]) for _ in range(runs)]
         self._typical_s = min(timings) / 1e9
         while (left := end - time.monotonic()) > 0:
-            self._runner.time(max(1, int(min(left, _REQUEST_SECONDS) / self._typical_s / 2)))
+            asked = max(1, int(min(left, _REQUEST_SECONDS) / self._typical_s / 2))
+            # The first runs are slow: what is typical shows once it is warm.
+            self._typical_s = float(np.median(self._runner.time(asked))) / 1e9
 
     def turn(self, plan: Plan, most_s: float) -> None:
         """Time a round of the prepared batch: as the plan says, but about `most_s` at most."""
         if self._runner is None or not self._ready:
             return
         with self.failing(self._ready):
-            wanted = max(plan.turn_runs, round(plan.turn_s / self._typical_s))
-            runs = max(1, min(wanted, max(_LEAST_RUNS, int(most_s / self._typical_s))))
             before = self._counter.spent_mj() if self._counter else 0.0
             back = max(1, min(_RETURN_RUNS, int(_RETURN_SECONDS / self._typical_s)))
             self._runner.time(back)
-            most = max(1, int(_REQUEST_SECONDS / self._typical_s))
-            asked = [self._runner.time(min(most, runs - at)) for at in range(0, runs, most)]
+            timings = self._timed(self._runner, plan, most_s)
             series = self.series[self._ready]
-            series.processes[-1].append(np.concatenate(asked))
+            series.processes[-1].append(timings)
             if self._counter:
                 spent = self._counter.spent_mj() - before
-                series.energy_mj[-1].append(spent / (self._ready * (back + runs)))
+                series.energy_mj[-1].append(spent / (self._ready * (back + timings.size)))
+
+    def _timed(self, runner: IsolatedRunner, plan: Plan, most_s: float) -> NDArray[np.int64]:
+        """Runs of a round, asked for until the plan's time and runs are reached.
+
+        How long they take is known only afterwards: the clock can rise or fall within a turn.
+        """
+        asked: list[NDArray[np.int64]] = []
+        runs, spent_s = 0, 0.0
+        while True:
+            left_s = plan.turn_s - spent_s
+            wanted = max(plan.turn_runs - runs, math.ceil(left_s / self._typical_s))
+            late = max(_LEAST_RUNS - runs, int((most_s - spent_s) / self._typical_s))
+            more = min(wanted, late, max(1, int(_REQUEST_SECONDS / self._typical_s)))
+            if more <= 0:
+                return np.concatenate(asked)
+            asked.append(runner.time(more))
+            runs += more
+            spent_s += float(asked[-1].sum()) / 1e9
+            self._typical_s = float(np.median(asked[-1])) / 1e9
 
     def note_memory(self) -> None:
         """Read the child's peak; asked before larger batches are run in it."""

@@ -1,0 +1,20 @@
+"""TensorFlow's own post-training quantization, as its guide has it: float model in, int8 out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from peers.inputs import Inputs
+
+
+def make(inputs: Inputs, out: Path) -> None:
+    import tensorflow as tf
+
+    model = inputs.keras_model()
+    classify = inputs.classifier(model)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [classify.get_concrete_function()], model
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([one[None]] for one in inputs.calibration)
+    (out / "converter-ptq.tflite").write_bytes(converter.convert())
