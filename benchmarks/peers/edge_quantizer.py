@@ -1,4 +1,4 @@
-"""Google's ai-edge-quantizer: its static int8 recipe on the float network as TensorFlow converts it.
+"""Google's ai-edge-quantizer: its static int8 recipe on TensorFlow's conversion.
 
 Not on our own fp32 .tflite: the quantizer empties the metadata that ours carries.
 """
