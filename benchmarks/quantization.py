@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import json
 import os
 import shlex
@@ -29,6 +28,7 @@ from peers.table import markdown
 
 from toolchain.benchmark.candidate import Candidate
 from toolchain.benchmark.harness import benchmark
+from toolchain.benchmark.machine import versions
 from toolchain.benchmark.preparation import made_up
 from toolchain.errors import ToolchainError
 from toolchain.runtimes import IsolatedRunner
@@ -95,16 +95,6 @@ def called(rows: list[Candidate], pixels: np.ndarray) -> tuple[dict[str, np.ndar
     return found, missing
 
 
-def versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def measure(given: argparse.Namespace, out: Path) -> dict:
     """Make, ask and time everything; plain data for the results' file."""
     inputs = Inputs.of(given.run, given.recipe, given.calibration)
@@ -121,7 +111,7 @@ def measure(given: argparse.Namespace, out: Path) -> dict:
     )
     rows = candidates_of(inputs, [path for path in files if path.name not in missing], section)
     tested = inputs.dataset.indices("test")[: given.images]
-    pixels = np.stack([inputs.dataset.pixels()[row] for row in tested])
+    pixels = inputs.pixels(tested)
     labels = inputs.dataset.label_array()[tested]
     answers, failed = called(rows, pixels)
     rows = [row for row in rows if row.name not in failed]
@@ -132,8 +122,8 @@ def measure(given: argparse.Namespace, out: Path) -> dict:
         "backbone": inputs.recipe.model.backbone,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "benchmarks/quantization.py", *sys.argv[1:]]),
-        "versions": versions(),
-        "calibration": len(inputs.calibration),
+        "versions": versions(PACKAGES),
+        "calibration": len(inputs.calibration_rows),
         "images": len(labels),
         "missing": missing | failed,
         "quality": {
@@ -160,8 +150,9 @@ def main() -> None:
         result = measure(given, Path(folder))
     stem = f"{result['date'][:10]}-{given.machine}-quantization-{result['name']}"
     (RESULTS / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / f"{stem}.md").write_text(markdown(result))
-    print(markdown(result))
+    table = markdown(result)
+    (RESULTS / f"{stem}.md").write_text(table)
+    print(table)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,10 @@ from peers.inputs import Inputs
 
 
 def make(inputs: Inputs, out: Path) -> None:
-    import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import qtyping, quantizer, recipe
 
-    model = inputs.keras_model()
-    source = tf.lite.TFLiteConverter.from_concrete_functions(
-        [inputs.classifier(model).get_concrete_function()], model
-    ).convert()
+    source = inputs.converter(inputs.keras_model()).convert()
     worker = quantizer.Quantizer(source, recipe.static_wi8_ai8())
     # Float at both ends, as the other files have it.
     for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class Inputs:
 
     Attributes:
       float_onnx: our fp32 .onnx, what onnxruntime's and OpenVINO's tools start from.
-      calibration: float32 [n, size, size, 3], normalised, of the train split.
+      calibration_rows: int64 [n], positions in the train split, the same for all peers.
     """
 
     run: Run
@@ -31,7 +32,7 @@ class Inputs:
     dataset: Dataset
     float_onnx: Path
     contract: Contract
-    calibration: NDArray[np.float32]
+    calibration_rows: NDArray[np.int64]
 
     @staticmethod
     def of(folder: Path, recipe: Path, calibrated_on: int) -> Inputs:
@@ -42,22 +43,34 @@ class Inputs:
         rows = dataset.indices("train")
         # Evenly over the split, so that every class is among them.
         rows = rows[np.linspace(0, len(rows) - 1, min(calibrated_on, len(rows))).astype(int)]
-        return Inputs(
-            run=run,
-            recipe=chosen,
-            dataset=dataset,
-            float_onnx=onnx.path,
-            contract=onnx.contract,
-            calibration=normalise(
-                np.stack([dataset.pixels()[row] for row in rows]), onnx.contract.preprocessing
-            ),
-        )
+        return Inputs(run, chosen, dataset, onnx.path, onnx.contract, rows)
+
+    def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The photos at these positions, uint8 [n, size, size, 3]."""
+        pixels = self.dataset.pixels()
+        return np.stack([pixels[row] for row in rows])
+
+    def normalised(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The same as the networks take them, float32."""
+        return normalise(self.pixels(rows), self.contract.preprocessing)
+
+    @functools.cached_property
+    def calibration(self) -> NDArray[np.float32]:
+        """The photos of `calibration_rows`, float32 [n, size, size, 3]."""
+        return self.normalised(self.calibration_rows)
 
     def keras_model(self) -> Any:
         """The float network, ending in logits."""
         from toolchain.quantization.stage import restore
 
         return restore(published.trained(self.run), self.recipe)
+
+    def converter(self, model: Any) -> Any:
+        """TensorFlow's converter to .tflite, of `classifier`."""
+        import tensorflow as tf
+
+        classify = self.classifier(model).get_concrete_function()
+        return tf.lite.TFLiteConverter.from_concrete_functions([classify], model)
 
     def classifier(self, model: Any) -> Any:
         """A traced function of one photo -> probabilities, as our files have it."""

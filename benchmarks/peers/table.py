@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from toolchain.measurement import JOINT_CONFIDENCE
+
 # What, ours, the other, and the most that ours may be of it. VGG16's own where they differ.
 BARS = (
     ("int8 .onnx against fp32 .onnx", "onnx", "fp32.onnx", {"mobilenet_v2": 0.60, "vgg16": 0.33}),
@@ -84,7 +86,8 @@ def _bars(result: dict) -> Iterator[str]:
         word = "held" if share <= SIZE_BAR else "missed"
         yield f"| size, int8 .{kind} against fp32 | {SIZE_BAR} | {share:.3f} | exact | {word} |"
     yield ""
-    yield "Ratios are of the same rounds; all intervals hold together at 96 %."
+    sure = f"{100 * JOINT_CONFIDENCE:.0f} %"
+    yield f"Ratios are of the same rounds; all intervals hold together at {sure}."
 
 
 def _ours(result: dict) -> dict[str, int]:

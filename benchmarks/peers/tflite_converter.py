@@ -10,11 +10,7 @@ from peers.inputs import Inputs
 def make(inputs: Inputs, out: Path) -> None:
     import tensorflow as tf
 
-    model = inputs.keras_model()
-    classify = inputs.classifier(model)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [classify.get_concrete_function()], model
-    )
+    converter = inputs.converter(inputs.keras_model())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([one[None]] for one in inputs.calibration)
     (out / "converter-ptq.tflite").write_bytes(converter.convert())

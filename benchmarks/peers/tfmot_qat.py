@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from peers.inputs import Inputs
-from toolchain.images.preprocess import normalise
 
 
 def make(inputs: Inputs, out: Path) -> None:
@@ -20,25 +17,21 @@ def make(inputs: Inputs, out: Path) -> None:
         tf_keras.optimizers.Adam(settings.learning_rate),
         tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    pixels, rows = inputs.dataset.pixels(), inputs.dataset.indices("train")
-    photos = normalise(np.stack([pixels[row] for row in rows]), inputs.contract.preprocessing)
-    labels = inputs.dataset.label_array()[rows]
+    rows = inputs.dataset.indices("train")
     model.fit(
-        photos,
-        labels,
+        inputs.normalised(rows),
+        inputs.dataset.label_array()[rows],
         batch_size=inputs.recipe.train.batch_size,
         epochs=max(1, settings.epochs),
         verbose=2,
     )
-    classify = inputs.classifier(model)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [classify.get_concrete_function()], model
-    )
+    converter = inputs.converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     (out / "tfmot-qat.tflite").write_bytes(converter.convert())
 
     import tf2onnx
 
+    classify = inputs.classifier(model)
     tf2onnx.convert.from_function(
         classify,
         input_signature=classify.input_signature,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,10 +52,10 @@ def describe() -> dict[str, str]:
     return facts | versions()
 
 
-def versions() -> dict[str, str]:
-    """Version of each of `PACKAGES` that is installed; none of them is imported."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Version of each of `packages` that is installed; none of them is imported."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
