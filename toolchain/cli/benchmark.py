@@ -61,7 +61,7 @@ def benchmark(
     the run. Example: toolchain benchmark model.int8-qat.onnx --against baseline.json
     """
     from toolchain.benchmark.plan import quick as shortened
-    from toolchain.cli import benchmarking
+    from toolchain.cli import benchmarking, published
     from toolchain.cli.chain import run_chain
 
     chosen = find_recipe(recipe, data, overrides)
@@ -75,7 +75,7 @@ def benchmark(
     else:
         run = open_run(chosen, runs)
         run_chain(chosen, run, "benchmark", force=force)
-        result = benchmarking.load_result(run)
+        result = published.timings(run)
     _give(result, output, as_json)
     if against:
         benchmarking.hold_against(result, against, chosen.benchmark)

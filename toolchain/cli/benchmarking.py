@@ -50,14 +50,9 @@ def measure_run(recipe: Recipe, run: Run, out: Path) -> None:
     save_value(result, out / published.BENCHMARK)
 
 
-def load_result(run: Run) -> Benchmark:
-    """What the stage published."""
-    return load_benchmark(run.require("benchmark", published.BENCHMARK))
-
-
 def show_run(run: Run) -> None:
     """The tables of the run's results."""
-    show(load_result(run))
+    show(published.timings(run))
 
 
 def measure_targets(targets: Sequence[Path], section: BenchmarkSection) -> Benchmark:

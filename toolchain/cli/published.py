@@ -5,10 +5,18 @@ No other module reads values out of a run's folder, so that `SECURITY.md` promis
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from toolchain.contract import CONTRACT_FILE, ExportedModel, read_contract_file
-from toolchain.evidence import Answers, Heatmaps, Sensitivity
+from toolchain.evidence import (
+    ANSWERS_FILE,
+    HEATMAPS_FILE,
+    SENSITIVITY_FILE,
+    Answers,
+    Heatmaps,
+    Sensitivity,
+)
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.recipe import Recipe
 from toolchain.run import Run
@@ -37,16 +45,22 @@ def trained(run: Run) -> TrainedModel:
     return TrainedModel.load(run.require_all("train"))
 
 
+def quantization(run: Run) -> QuantizedModel:
+    """What quantize made, its weights included, whatever the recipe asks for now."""
+    return QuantizedModel.load(run.require_all("quantize"))
+
+
 def quantized(recipe: Recipe, run: Run) -> QuantizedModel | None:
     """The quantized model; None when the recipe asks for none, or there is none yet."""
     if not recipe.int8_precisions() or run.manifest("quantize") is None:
         return None
-    return QuantizedModel.load(run.require_all("quantize"))
+    return quantization(run)
 
 
 def sensitivity(run: Run) -> Sensitivity | None:
     """What 8 bits do to each layer; None when quantize kept nothing."""
-    return Sensitivity.load(run.require_all("quantize")) if run.manifest("quantize") else None
+    folder = _holding(run, "quantize", SENSITIVITY_FILE)
+    return Sensitivity.load(folder) if folder else None
 
 
 def exported(run: Run) -> list[ExportedModel]:
@@ -65,19 +79,24 @@ def verification(run: Run) -> Verification:
 
 def answers(run: Run) -> Answers | None:
     """What the files said about single photos; None when verify kept nothing."""
-    return Answers.load(run.require_all("verify"))
+    folder = _holding(run, "verify", ANSWERS_FILE)
+    return Answers.load(folder) if folder else None
 
 
 def heatmaps(run: Run) -> Heatmaps | None:
     """Where the float network looked; None when verify kept nothing."""
-    return Heatmaps.load(run.require_all("verify"))
+    folder = _holding(run, "verify", HEATMAPS_FILE)
+    return Heatmaps.load(folder) if folder else None
+
+
+def timings(run: Run) -> Benchmark:
+    """What was timed on this machine."""
+    return load_benchmark(run.require("benchmark", BENCHMARK))
 
 
 def benchmark(run: Run) -> Benchmark | None:
-    """What was timed on this machine; None when nothing was."""
-    if run.manifest("benchmark") is None:
-        return None
-    return load_benchmark(run.require("benchmark", BENCHMARK))
+    """The same; None when nothing was timed."""
+    return None if run.manifest("benchmark") is None else timings(run)
 
 
 def phones(run: Run) -> dict[str, Benchmark]:
@@ -85,3 +104,11 @@ def phones(run: Run) -> dict[str, Benchmark]:
     manifest = run.manifest(PHONES)
     names = sorted(manifest.files) if manifest else []
     return {name: load_benchmark(run.require(PHONES, name)) for name in names}
+
+
+def _holding(run: Run, stage: str, name: str) -> Path | None:
+    """A stage's folder after the hash of a file in it was compared; None where none was kept."""
+    manifest = run.manifest(stage)
+    if manifest is None or name not in manifest.files:
+        return None
+    return run.require(stage, name).parent

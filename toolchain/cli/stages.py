@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from toolchain.cli import published
 from toolchain.errors import GateError, MachineError
-from toolchain.evidence import Answers, FileAnswers, Sensitivity
+from toolchain.evidence import Answers, FileAnswers
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command, write_text
 from toolchain.saved import save_value
 from toolchain.terminal import native_log, say, table, working
-from toolchain.values import EpochRecord, FileVerification, QuantizedModel, Verification
+from toolchain.values import EpochRecord, FileVerification, Verification
 
 if TYPE_CHECKING:
     from toolchain.report import RunValues
@@ -124,12 +124,12 @@ def trains_int8(recipe: Recipe) -> str:
 
 def show_quantize(run: Run) -> None:
     """Accuracy of the calibrated start and of the best epoch; the layers that rounding hurts."""
-    model = QuantizedModel.load(run.require_all("quantize"))
+    model = published.quantization(run)
     best = model.history[model.best]
     _show_epoch(best, f"calibrated start {model.history[0].validation_accuracy:.2%}")
     for note in model.notes:
         say(f"  {note}")
-    if found := Sensitivity.load(run.stage("quantize")):
+    if found := published.sensitivity(run):
         rows = [(one.layer, one.op, f"{one.sqnr_db:.1f}") for one in found.worst()[:_SHOWN_LAYERS]]
         title = f"signal above rounding noise, worst {len(rows)} of {len(found.layers)} layers"
         table(title, ("layer", "op", "dB"), rows)

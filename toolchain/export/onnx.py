@@ -26,6 +26,8 @@ from toolchain.quantization.graph import (
     Affine,
     Graph,
     Node,
+    along,
+    stored_weights,
     weight_scales,
 )
 
@@ -193,7 +195,7 @@ class _Writer:
         if not self.is_int8:
             return [self._float_kernel(node, weights), self._constant(bias_name, bias)]
         scales = weight_scales(kernel, node.op)
-        rounded = _rounded(weights, scales)
+        rounded = stored_weights(weights, scales, axis=0)
         bias_scales = self._input_scale(node) * scales
         limit = 2**31 - 1
         whole = np.clip(np.round(bias.astype(np.float64) / bias_scales), -limit, limit)
@@ -223,8 +225,8 @@ class _Writer:
         if kernels == "int8":
             largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
             scales = np.maximum(largest, MIN_MAGNITUDE) / np.float32(127)
-            stored = self._constant(f"{name}_q", _rounded(weights, scales))
-            column = scales.reshape(-1, *[1] * (weights.ndim - 1))
+            stored = self._constant(f"{name}_q", stored_weights(weights, scales, axis=0))
+            column = along(scales, weights.ndim, axis=0)
             self._add("Cast", [stored], f"{name}_whole", to=TensorProto.FLOAT)
             self._add("Mul", [f"{name}_whole", self._constant(f"{name}_scale", column)], name)
             return name
@@ -317,12 +319,6 @@ class _Writer:
             # asarray keeps a scalar a scalar; ascontiguousarray would make it a vector of one.
             self.initializers.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
-
-
-def _rounded(weights: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Symmetric int8 in -127..127, a scale for each position of the first axis."""
-    column = scales.reshape(-1, *[1] * (weights.ndim - 1))
-    return np.clip(np.round(weights / column), -127, 127).astype(np.int8)
 
 
 def _out_size(size: int, window: int, node: Node) -> int:

@@ -31,8 +31,7 @@ class OnnxGraph:
 
     def __init__(self, graph: Any) -> None:
         self._graph = graph
-        self._tensors = {tensor.name: tensor for tensor in graph.initializer}
-        self._stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
+        self._stored = {tensor.name: tensor for tensor in graph.initializer}
         self._producers: dict[str, Any] = {}
         self._consumers: defaultdict[str, list[Any]] = defaultdict(list)
         self._outputs = {value.name for value in graph.output}
@@ -101,7 +100,7 @@ class OnnxGraph:
         name = node.input[position]
         for _ in range(_STEPS):
             if name in self._stored:
-                return self.dtype_name(self._stored[name])
+                return self.dtype_name(self._stored[name].data_type)
             producer = self._producers.get(name)
             if producer is None:
                 break
@@ -130,7 +129,7 @@ class OnnxGraph:
         """
         from onnx import numpy_helper
 
-        tensor = self._tensors.get(name)
+        tensor = self._stored.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
     def _passes_weights(self, node: Any) -> bool:
@@ -169,11 +168,11 @@ class OnnxGraph:
     def _quantized_as(self, node: Any) -> str:
         """Dtype on the integer side of a QuantizeLinear or DequantizeLinear."""
         if len(node.input) > 2 and node.input[2] in self._stored:
-            return self.dtype_name(self._stored[node.input[2]])
+            return self.dtype_name(self._stored[node.input[2]].data_type)
         if len(node.input) > 2 and self._is_constant(node.input[2]):
             return self._constant(self._producers[node.input[2]])
         if node.op_type == _DEQUANTIZE and node.input and node.input[0] in self._stored:
-            return self.dtype_name(self._stored[node.input[0]])
+            return self.dtype_name(self._stored[node.input[0]].data_type)
         # ONNX: without a zero point the result of QuantizeLinear is uint8.
         return "uint8"
 
@@ -186,7 +185,7 @@ class OnnxGraph:
     def _dtype_of(self, name: str) -> str:
         for _ in range(_STEPS):
             if name in self._stored:
-                return self.dtype_name(self._stored[name])
+                return self.dtype_name(self._stored[name].data_type)
             producer = self._producers.get(name)
             if producer is not None and producer.op_type == _QUANTIZE:
                 return self._quantized_as(producer)
@@ -203,7 +202,7 @@ class OnnxGraph:
     def _zero_point_of(self, node: Any) -> str:
         """Dtype of the last zero point among an integer op's inputs: that of its result."""
         for name in reversed(node.input):
-            dtype = self.dtype_name(self._stored[name]) if name in self._stored else ""
+            dtype = self.dtype_name(self._stored[name].data_type) if name in self._stored else ""
             if dtype in INTEGERS:
                 return dtype
         return "uint8"

@@ -157,10 +157,22 @@ def weight_scales(kernel: NDArray[np.float32], op: str) -> NDArray[np.float32]:
 
 def rounded_kernel(kernel: NDArray[np.float32], op: str) -> NDArray[np.float32]:
     """What 8 bits make of a kernel: real values on the grid of its `weight_scales`."""
+    axis = 2 if op == "depthwise" else kernel.ndim - 1
     scales = weight_scales(kernel, op)
-    column = scales[:, None] if op == "depthwise" else scales
-    stored = np.clip(np.round(kernel / column), -127, 127)
-    return (stored * column).astype(np.float32)
+    return stored_weights(kernel, scales, axis) * along(scales, kernel.ndim, axis)
+
+
+def stored_weights(
+    weights: NDArray[np.float32], scales: NDArray[np.float32], axis: int
+) -> NDArray[np.int8]:
+    """Symmetric int8 in -127..127, with one scale for each position of an axis."""
+    column = along(scales, weights.ndim, axis)
+    return np.clip(np.round(weights / column), -127, 127).astype(np.int8)
+
+
+def along(scales: NDArray[np.float32], dimensions: int, axis: int) -> NDArray[np.float32]:
+    """Scales [n] in a shape that meets an axis of n of an array with so many dimensions."""
+    return scales.reshape([-1 if at == axis else 1 for at in range(dimensions)])
 
 
 def snap_biases(graph: Graph, ranges: dict[str, Affine]) -> dict[str, NDArray[np.float32]]:

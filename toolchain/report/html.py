@@ -62,6 +62,10 @@ def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
         "rows": rows,
         "sizes": {row.file: row for row in rows},
         "energy": any(row.energy_mj for row in rows),
+        "integer_onnx": any(
+            file.format == "onnx" and file.precision.startswith("int8")
+            for file in report.verification.files
+        ),
         "joint": round(100 * JOINT_CONFIDENCE),
         "compared": _compared(report.benchmark, report.name),
         "drawings": _drawings(report, rows),

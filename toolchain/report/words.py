@@ -68,9 +68,9 @@ def phone(session: Benchmark) -> str:
     """Which phone a session was on: "Pixel 7 (android 14, processor Tensor G2)"."""
     known = dict(session.machine)
     name = known.pop("phone", "unknown")
-    return name + (
-        f" ({', '.join(f'{what} {text}' for what, text in known.items())})" * bool(known)
-    )
+    if not known:
+        return name
+    return f"{name} ({', '.join(f'{what} {text}' for what, text in known.items())})"
 
 
 def milliseconds_interval(value: Interval | None) -> str:
