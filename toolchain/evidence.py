@@ -1,5 +1,5 @@
 """What stages keep for the report: who said what of each photo, where the network looked, and
-which layers rounding hurts.
+which layers rounding hurts, what a client's own resize changes.
 
 Of photos, plain arrays in safetensors files beside verification.json, by the photos' positions in
 the Dataset; of layers, JSON beside quantized.json.
@@ -22,6 +22,7 @@ from toolchain.saved import load_as, save_value
 ANSWERS_FILE: Final = "answers.safetensors"
 HEATMAPS_FILE: Final = "heatmaps.safetensors"
 SENSITIVITY_FILE: Final = "sensitivity.json"
+CLIENT_RESIZE_FILE: Final = "client_resize.json"
 _LAYER: Final = "layer"
 
 
@@ -176,6 +177,51 @@ class Sensitivity:
         """
         path = folder / SENSITIVITY_FILE
         return load_as(Sensitivity, path) if path.is_file() else None
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeEffect:
+    """What another resize does to the answers of one file.
+
+    Attributes:
+      agreement: share of the photos that get the same class, 0..1.
+      accuracy, accuracy_before: with the other resize, with ours.
+      mean_difference: of a probability.
+    """
+
+    agreement: float
+    accuracy: float
+    accuracy_before: float
+    mean_difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClientResize:
+    """What MediaPipe's resize does to the .tflite files, see `images.corners`.
+
+    Attributes:
+      photos: of the test split, how many were resized anew.
+      byte_difference: mean difference of an input byte, 0..255.
+      files: name of the file -> effect.
+    """
+
+    photos: int
+    byte_difference: float
+    files: dict[str, ResizeEffect]
+
+    def save(self, folder: Path) -> None:
+        """Write client_resize.json into `folder`."""
+        save_value(self, folder / CLIENT_RESIZE_FILE)
+
+    @staticmethod
+    def load(folder: Path) -> ClientResize | None:
+        """Read what `save` wrote; None where there is none.
+
+        Raises:
+          ModelError: the file is damaged.
+        """
+        path = folder / CLIENT_RESIZE_FILE
+        return load_as(ClientResize, path) if path.is_file() else None
 
 
 def _save(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:

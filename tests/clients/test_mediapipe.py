@@ -15,6 +15,7 @@ from tiny_tflite import Builder, schema
 from toolchain.contract import METADATA_KEY, Contract, TensorSpec
 from toolchain.export.flatbuffer import embed
 from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
+from toolchain.images.corners import resize_at_corners
 from toolchain.images.preprocess import Preprocessing, resize
 
 pytest.importorskip("mediapipe", reason="extra `clients` is not installed")
@@ -88,24 +89,6 @@ def seen(opened, picture: np.ndarray) -> np.ndarray:
     return 255 * scores(opened, picture).reshape(PROBE, PROBE, 3)
 
 
-def corners(picture: np.ndarray) -> np.ndarray:
-    """Each point of the answer taken at its upper left corner, between the four bytes around it.
-
-    No antialias, and half a point of the answer further up and left than Pillow and TensorFlow,
-    which take centres.
-    """
-    height, width, _ = picture.shape
-    (top, below, down), (left, right, across) = _between(height), _between(width)
-    rows = picture[top] * (1 - down)[:, None, None] + picture[below] * down[:, None, None]
-    return rows[:, left] * (1 - across)[None, :, None] + rows[:, right] * across[None, :, None]
-
-
-def _between(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    places = np.arange(PROBE) * count / PROBE
-    first = np.floor(places).astype(int)
-    return first, np.minimum(first + 1, count - 1), places - first
-
-
 def test_how_it_resizes(probe: Path) -> None:
     """What docs/deploy-android.md tells; a MediaPipe that does otherwise ends this test."""
     waves = np.sin(np.arange(240) / 40)[:, None] + np.cos(np.arange(320) / 50)[None]
@@ -117,5 +100,5 @@ def test_how_it_resizes(probe: Path) -> None:
         for picture in (photo, noise):
             found = seen(opened, picture)
             ours = resize(Image.fromarray(picture), PROBE)
-            assert np.abs(found - corners(picture)).mean() < MOST_OFF_THE_RULE
+            assert np.abs(found - resize_at_corners(picture, PROBE)).mean() < MOST_OFF_THE_RULE
             assert np.abs(found - ours).mean() > 10 * MOST_OFF_THE_RULE

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.evidence import Answers, FileAnswers, Heatmaps, LayerError, Sensitivity
+from toolchain.evidence import (
+    Answers,
+    ClientResize,
+    FileAnswers,
+    Heatmaps,
+    LayerError,
+    ResizeEffect,
+    Sensitivity,
+)
 from toolchain.measurement import Benchmark, Latency, Measurement
 from toolchain.recipe import parse_recipe
 from toolchain.report import Pictures, Report, RunValues, make_pictures, make_report
@@ -216,6 +224,11 @@ def run_values(
         heatmaps=heatmaps(kept.rows[:4]),
         sensitivity=Sensitivity(
             tuple(LayerError(f"block_{at}", "conv", 40 - at % 7 + at / 20) for at in range(20))
+        ),
+        client_resize=ClientResize(
+            photos=200,
+            byte_difference=6.25,
+            files={FILES[0].file: ResizeEffect(0.995, 0.98, 0.985, 0.0042)},
         ),
         lineage=(
             Link("recipe", "1" * 64),

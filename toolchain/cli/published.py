@@ -11,9 +11,11 @@ from typing import Final
 from toolchain.contract import CONTRACT_FILE, ExportedModel, read_contract_file
 from toolchain.evidence import (
     ANSWERS_FILE,
+    CLIENT_RESIZE_FILE,
     HEATMAPS_FILE,
     SENSITIVITY_FILE,
     Answers,
+    ClientResize,
     Heatmaps,
     Sensitivity,
 )
@@ -92,6 +94,12 @@ def heatmaps(run: Run) -> Heatmaps | None:
 def timings(run: Run) -> Benchmark:
     """What was timed on this machine."""
     return load_benchmark(run.require("benchmark", BENCHMARK))
+
+
+def client_resize(run: Run) -> ClientResize | None:
+    """What MediaPipe's resize changes; None when verify measured nothing."""
+    folder = _holding(run, "verify", CLIENT_RESIZE_FILE)
+    return ClientResize.load(folder) if folder else None
 
 
 def benchmark(run: Run) -> Benchmark | None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from toolchain.cli import published
 from toolchain.errors import GateError, MachineError
-from toolchain.evidence import Answers, FileAnswers
+from toolchain.evidence import Answers, ClientResize, FileAnswers
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command, write_text
@@ -23,6 +23,8 @@ from toolchain.values import EpochRecord, FileVerification, Verification
 
 if TYPE_CHECKING:
     from toolchain.report import RunValues
+    from toolchain.verification import Photos
+    from toolchain.verification.ask import Asked
 
 # What the extra `train` installs, by the names that are imported.
 _TRAIN_EXTRA: Final = frozenset(
@@ -207,6 +209,19 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     answers = {one.model.path.name: FileAnswers.of(one.probabilities, labels) for one in asked}
     Answers(rows, labels, answers).save(out)
     heatmaps.save(out)
+    if (effect := _client_resize(recipe, asked, photos)) is not None:
+        effect.save(out)
+
+
+def _client_resize(recipe: Recipe, asked: Sequence[Asked], photos: Photos) -> ClientResize | None:
+    """What MediaPipe's own resize would change, on the first test photos as they came."""
+    from toolchain.data.access import read_some
+    from toolchain.data.source import open_source
+    from toolchain.verification.client_resize import PHOTOS, client_resize
+
+    places = {name: place for place, name in enumerate(photos.names[:PHOTOS])}
+    found = read_some(open_source(recipe), places.keys())
+    return client_resize(asked, {places[name]: data for name, data in found}, photos.labels)
 
 
 def show_verify(run: Run) -> None:
@@ -275,6 +290,7 @@ def run_values(recipe: Recipe, run: Run, command: str) -> RunValues:
         answers=published.answers(run),
         heatmaps=published.heatmaps(run),
         sensitivity=published.sensitivity(run),
+        client_resize=published.client_resize(run),
         phones=tuple(published.phones(run).values()),
         lineage=lineage(published.exported(run), {k: v for k, v in hashes.items() if len(v) == 64}),
         command=command,

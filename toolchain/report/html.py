@@ -73,6 +73,7 @@ def _content(report: Report, pictures: Pictures) -> dict[str, Any]:
         "pictures": pictures,
         "flipped": words.flipped(flips) if flips else "",
         "paired": words.paired(shown) if shown else "",
+        "resized": words.resized_otherwise(report.client_resize) if report.client_resize else [],
         "believed": [words.believed(one) for one in report.calibrations],
         "calibration_changed": words.calibration_changed(report.calibration_change)
         if report.calibration_change

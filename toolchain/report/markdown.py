@@ -18,6 +18,8 @@ def render_markdown(report: Report) -> str:
     parts = [f"# {escape(report.name)}", f"**{words.verdict(report)}.**", *_choices(report)]
     parts.append("\n".join(f"- {escape(line)}" for line in in_short(report)))
     parts += [_files(report), _failures(report.verification.files)]
+    if report.client_resize:
+        parts.append(escape(" ".join(words.resized_otherwise(report.client_resize))))
     if report.benchmark:
         parts += [_speed(report.benchmark.measurements)]
         machine = report.benchmark.machine

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from toolchain import __version__
-from toolchain.evidence import Answers, Heatmaps, LayerError, Sensitivity
+from toolchain.evidence import Answers, ClientResize, Heatmaps, LayerError, Sensitivity
 from toolchain.measurement import Benchmark
 from toolchain.recipe.sections import Recipe
 from toolchain.report.calibration import (
@@ -46,6 +46,7 @@ class RunValues:
       benchmark: None when it was not run; the choice then rests on accuracy alone.
       phones: what was imported from phones, each a session on another machine.
       answers, heatmaps: None when verify kept none; sensitivity: None when quantize kept none.
+      client_resize: None when verify measured none.
       lineage: in the order in which it is to be shown.
       command: what re-makes the run.
     """
@@ -60,6 +61,7 @@ class RunValues:
     answers: Answers | None
     heatmaps: Heatmaps | None
     sensitivity: Sensitivity | None
+    client_resize: ClientResize | None
     lineage: tuple[Link, ...]
     command: str
 
@@ -109,6 +111,7 @@ class Report:
       calibration_change: from `base` to `shown`.
       gallery: single photos; None without answers.
       layers: what 8 bits do to each layer, the worst first; empty when nobody measured it.
+      client_resize: what MediaPipe's own resize changes; None when nobody measured it.
       lineage: the recipe, data, weights and every file by their hashes.
     """
 
@@ -137,6 +140,7 @@ class Report:
     calibration_change: CalibrationChange | None
     gallery: Gallery | None
     layers: tuple[LayerError, ...]
+    client_resize: ClientResize | None
     lineage: tuple[Link, ...]
 
     def file(self, name: str) -> FileVerification | None:
@@ -185,6 +189,7 @@ def make_report(values: RunValues) -> Report:
         calibration_change=change,
         gallery=gallery,
         layers=values.sensitivity.worst() if values.sensitivity else (),
+        client_resize=values.client_resize,
         lineage=values.lineage,
     )
 

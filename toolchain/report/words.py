@@ -10,6 +10,7 @@ from toolchain.measurement import Benchmark, Comparison, Measurement
 from toolchain.values import FileVerification, Interval
 
 if TYPE_CHECKING:
+    from toolchain.evidence import ClientResize
     from toolchain.report.calibration import Calibration, CalibrationChange
     from toolchain.report.gallery import Flips
     from toolchain.report.model import Report
@@ -175,6 +176,21 @@ def calibration_changed(change: CalibrationChange) -> str:
         f"From {change.base} to {change.other} the error changes by {100 * found.value:+.2f} "
         f"points (95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}): {end}."
     )
+
+
+def resized_otherwise(found: ClientResize) -> list[str]:
+    """What MediaPipe's own resize changes: a sentence on the pixels, one on each file."""
+    first = (
+        f"MediaPipe's tasks resize in a way of their own, without averaging. On "
+        f"{count(found.photos, 'test photo')} a byte of the input then differs by "
+        f"{found.byte_difference:.1f} of 255 on average."
+    )
+    return [first] + [
+        f"{file}: {percent(effect.agreement)} keep their class, accuracy "
+        f"{percent(effect.accuracy_before)} with our resize and {percent(effect.accuracy)} with "
+        f"MediaPipe's, a probability moves by {effect.mean_difference:.2g} on average."
+        for file, effect in found.files.items()
+    ]
 
 
 def faster(one: Comparison) -> str:
