@@ -173,7 +173,6 @@ def _softmax(build: Builder, logits: int, options: Any, int8: bool, io: str) -> 
     return build.op("DEQUANTIZE", [inner], build.tensor("output", (1, 3), "float32"))
 
 
-# real = (byte - 127.5) / 127.5 has no whole zero point; the converter takes the nearest.
 _UINT8_INPUT = (float(np.float32(2 / 255)), 128)
 _UINT8_OUTPUT = (1 / 256, 0)
 

@@ -91,7 +91,9 @@ def contract(**changes: object) -> Contract:
     return Contract(**given | changes)
 
 
-@pytest.mark.parametrize(("mean", "std"), [(127.5, 127.5), (0.0, 255.0), (115.0, 1.0)])
+@pytest.mark.parametrize(
+    ("mean", "std"), [(128.0, 127.5), (127.5, 127.5), (0.0, 255.0), (115.0, 1.0)]
+)
 def test_every_byte_is_normalised_to_the_same_float(mean: float, std: float) -> None:
     made = contract(preprocessing=Preprocessing(16, mean, std))
     pixels = np.resize(np.arange(256, dtype=np.uint8), (1, 16, 16, 3))

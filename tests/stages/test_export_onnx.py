@@ -264,7 +264,7 @@ def test_a_dense_layer_after_flatten_reads_its_kernel_in_the_order_it_was_scaled
         "logits/bias": np.zeros(CLASSES, np.float32),
     }
     ranges = {
-        "image": input_affine(127.5, 127.5),
+        "image": input_affine(128.0, 127.5),
         "relu": affine(0, 6),
         "logits": affine(-20, 20),
     }

@@ -51,7 +51,7 @@ def test_the_contract_says_how_to_use_the_file(digits_run, name: str) -> None:
     _, precision, kind = name.split(".")
     assert (contract.name, contract.precision, contract.format) == ("digits", precision, kind)
     assert contract.labels == tuple("0123456789")
-    assert (contract.preprocessing.size, contract.preprocessing.mean) == (32, 127.5)
+    assert (contract.preprocessing.size, contract.preprocessing.mean) == (32, 128.0)
     inspection = inspect_file(digits_run.exported(name))
     for promised, found in (
         (contract.input, inspection.inputs[0]),

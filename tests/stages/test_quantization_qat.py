@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 from networks import photos, random_network, recipe_of
 
-from toolchain.images.preprocess import Preprocessing
+from toolchain.images.preprocess import Preprocessing, normalise
 from toolchain.quantization.calibrate import calibrate, calibration_examples
 from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import (
@@ -35,6 +35,7 @@ TOLERANCE = {
     "agreement with float": 0.95,
 }
 SIZE = 6
+WAY = Preprocessing.of("symmetric", 32)
 
 
 def one_layer(op: str) -> tuple[Graph, dict[str, Affine]]:
@@ -50,7 +51,7 @@ def one_layer(op: str) -> tuple[Graph, dict[str, Affine]]:
         nodes = [Node("flat", "flatten", (IMAGE,)), Node("layer", op, ("flat",))]
     nodes.append(Node("act", "relu6", ("layer",)))
     graph = Graph(SIZE, tuple(nodes), {"layer/kernel": kernel, "layer/bias": bias})
-    ranges = {IMAGE: input_affine(127.5, 127.5), "act": affine(0.0, 2.5)}
+    ranges = {IMAGE: input_affine(WAY.mean, WAY.std), "act": affine(0.0, 2.5)}
     return graph.with_arrays(snap_biases(graph, ranges)), ranges
 
 
@@ -80,7 +81,7 @@ def in_integers(graph: Graph, ranges: dict[str, Affine], images: np.ndarray) -> 
 @pytest.mark.parametrize("op", ["conv", "depthwise", "dense"])
 def test_the_simulation_gives_what_integers_give(op: str) -> None:
     graph, ranges = one_layer(op)
-    images = photos(64, SIZE).astype(np.float32) / 127.5 - 1
+    images = normalise(photos(64, SIZE), WAY)
     real = qat_model(graph, ranges)(images, training=False).numpy()
     out = ranges["act"]
     found = np.round(real / out.scale) + out.zero_point
@@ -99,18 +100,17 @@ def network():
     graph = fold(random_network(recipe))
     inputs = photos(32, 32)
     examples = Examples(inputs, np.zeros(32, np.int64), np.arange(32))
-    way = Preprocessing.of("symmetric", 32)
-    return graph, calibrate(graph, examples, preparation(recipe), way, "minmax"), inputs
+    return graph, calibrate(graph, examples, preparation(recipe), WAY, "minmax"), inputs
 
 
 def test_every_point_has_a_range_that_holds_what_was_seen(network) -> None:
     graph, ranges, inputs = network
     assert list(ranges) == range_points(graph)
-    assert ranges[IMAGE] == input_affine(127.5, 127.5)
+    assert ranges[IMAGE] == input_affine(WAY.mean, WAY.std)
     model = to_keras(graph)
     names = [name for name in ranges if name != IMAGE]
     probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in names])
-    outputs = probe(inputs.astype(np.float32) / 127.5 - 1)
+    outputs = probe(normalise(inputs, WAY))
     for name, tensor in zip(names, outputs, strict=True):
         point = ranges[name]
         assert point.low <= tensor.numpy().min() + point.scale
@@ -121,7 +121,7 @@ def test_every_point_has_a_range_that_holds_what_was_seen(network) -> None:
 
 def test_calibrated_logits_stay_close_to_float(network) -> None:
     graph, ranges, inputs = network
-    x = inputs.astype(np.float32) / 127.5 - 1
+    x = normalise(inputs, WAY)
     exact = to_keras(graph)(x).numpy()
     rounded = qat_model(graph, ranges)(x, training=False).numpy()
     assert not np.array_equal(exact, rounded)
@@ -143,7 +143,7 @@ def test_only_kernels_and_biases_are_trained(network) -> None:
     graph, ranges, inputs = network
     model = qat_model(graph, ranges)
     with tf.GradientTape() as tape:
-        logits = model(inputs[:2].astype(np.float32) / 127.5 - 1, training=True)
+        logits = model(normalise(inputs[:2], WAY), training=True)
         loss = tf.reduce_mean(logits**2)
     gradients = tape.gradient(loss, model.trainable_variables)
     assert len(model.trainable_variables) == len(graph.arrays)

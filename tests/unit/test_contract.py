@@ -97,7 +97,7 @@ def test_a_missing_key_is_refused(path):
         ("preprocessing.size", 160.0),
         ("preprocessing.size", True),
         ("preprocessing.mean", math.nan),
-        ("preprocessing.mean", "127.5"),
+        ("preprocessing.mean", "128.0"),
         ("preprocessing.mean", 10**400),
         ("preprocessing.std", 0),
         ("preprocessing.std", 0.0),

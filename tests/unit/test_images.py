@@ -396,7 +396,7 @@ def test_pixels_of_is_decode_and_resize():
 @pytest.mark.parametrize(
     ("pixels", "low", "middle", "high"),
     [
-        ("symmetric", -1.0, 128 / 127.5 - 1, 1.0),
+        ("symmetric", -128 / 127.5, 0.0, 127 / 127.5),
         ("unit", 0.0, 128 / 255, 1.0),
         ("caffe", -115.0, 13.0, 140.0),
     ],

@@ -107,7 +107,7 @@ def wrong_normalisations(right: Preprocessing) -> dict[str, Preprocessing]:
     known = {
         "pixels in [0, 255]": (0.0, 1.0),
         "pixels in [0, 1]": MEAN_STD["unit"],
-        "pixels in [-1, 1]": MEAN_STD["symmetric"],
+        "pixels in [-1, 1]": (127.5, 127.5),
     }
     return {
         what: Preprocessing(right.size, mean, std)

@@ -19,7 +19,10 @@ MEAN_STD: Final[dict[str, tuple[float, float]]] = {
     # (pixel - mean) / std, the same for the three channels, so that a uint8 input of a quantized
     # model is the raw RGB byte. `caffe`: VGG16's own BGR means (103.939, 116.779, 123.68) are
     # folded into its first convolution when the weights are loaded (training/weights.py).
-    "symmetric": (127.5, 127.5),
+    # Every mean is a whole byte: 8 bits hold zero exactly, so with mean 127.5 every pixel lies
+    # between two steps of the quantized input, and bytes in and floats in are not the same model.
+    # `symmetric` is Keras' [-1, 1] for MobileNetV2, darker by half a byte.
+    "symmetric": (128.0, 127.5),
     "unit": (0.0, 255.0),
     "caffe": (115.0, 1.0),
 }

@@ -114,15 +114,11 @@ def affine(low: float, high: float) -> Affine:
 
 
 def input_affine(mean: float, std: float) -> Affine:
-    """The quantization of normalised pixels (pixel - mean) / std, one step a pixel value.
+    """The quantization of normalised pixels (pixel - mean) / std: what is stored is the pixel.
 
-    With mean 127.5 every pixel lies exactly between two steps, and runtimes break such ties
-    differently (59 % of values moved by one). A scale larger by one part in 10,000 leaves no tie.
+    The mean is a whole byte in every preprocessing, see `images.preprocess.MEAN_STD`.
     """
-    zero_point = int(np.floor(mean + 0.5))
-    is_tied = zero_point != mean
-    scale = float(np.float32((1.0 + (1e-4 if is_tied else 0.0)) / std))
-    return Affine(scale, zero_point)
+    return Affine(float(np.float32(1.0 / std)), round(mean))
 
 
 # A channel of zeros still needs a scale; the same floor holds in QAT.

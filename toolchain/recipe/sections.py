@@ -92,7 +92,7 @@ class InputSection:
     size: int | None = setting(None, "width and height in pixels", low=32, high=1024)
     pixels: str = setting(
         "backbone",
-        "range of the input: symmetric is [-1, 1], unit is [0, 1], caffe is VGG16's own",
+        "range of the input: symmetric is about [-1, 1], unit is [0, 1], caffe is VGG16's own",
         choices=("backbone", "symmetric", "unit", "caffe"),
     )
 
