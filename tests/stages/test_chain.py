@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from command_line import settings, toolchain
 from PIL import Image
+
+from toolchain.evidence import ClientResize
 
 STAGES = ("data", "train", "quantize", "export", "verify", "benchmark", "report")
 FILES = (
@@ -65,6 +68,16 @@ def test_the_chain_learned_something_and_int8_kept_it(digits_run) -> None:
     assert data["passed"] is True
     assert {file["file"] for file in data["files"]} == set(FILES)
     assert all(file["accuracy"]["value"] > LEAST_ACCURACY for file in data["files"])
+
+
+def test_what_mediapipes_resize_changes_is_measured(digits_run) -> None:
+    """The digits are enlarged, so taking corners for centres moves them."""
+    effect = ClientResize.load(digits_run.run.stage("verify"))
+    assert set(effect.files) == {name for name in FILES if name.endswith(".tflite")}
+    assert effect.photos == 200
+    assert effect.byte_difference > 1
+    page = (digits_run.run.stage("report") / "report.html").read_text()
+    assert "MediaPipe's tasks resize" in html.unescape(page)
 
 
 def test_the_native_libraries_talk_to_the_log(digits_run) -> None:
