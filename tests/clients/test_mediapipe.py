@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,19 @@ def test_photos_that_it_resizes_itself_get_the_same_class(name: str, tiny_run, p
     same = np.argmax(found, axis=1) == ours.probabilities[clear].argmax(axis=1)
     assert len(clear) >= 40
     assert same.mean() >= LEAST_AGREEMENT
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("android", "PhotoClassifier.kt"), ("ios", "PhotoClassifier.swift")]
+)
+def test_the_model_that_a_bundles_code_opens_is_classified_with(kind, code, unpacked) -> None:
+    """What the pasted code does on a phone, by the same tasks: no label and no number from us."""
+    folder = unpacked(kind).folder
+    (name,) = re.findall(r'"([^"]+\.tflite)"', (folder / code).read_text())
+    pixels, labels = tiny_network.images(30, seed=9)
+    with classifier(folder / name) as opened:
+        best = [categories(opened, picture)[0].category_name for picture in pixels]
+    assert best == [tiny_network.CLASSES[label] for label in labels]
 
 
 @pytest.fixture(scope="module")
