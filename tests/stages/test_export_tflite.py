@@ -176,6 +176,16 @@ def test_an_integer_file_has_integer_layers_alone(files, kind: str, tmp_path: Pa
     assert len(inspection.layers()) == 8
 
 
+@pytest.mark.parametrize("kind", ["fp32", "fp16", "w8", "int8", "uint8", "logits"])
+def test_builtin_operations_alone_are_used(files, kind: str) -> None:
+    """Others need a runtime with more in it: LiteRT's and MediaPipe's have these alone."""
+    codes = schema.ModelT.InitFromPackedBuf(bytearray(files[kind]), 0).operatorCodes
+    assert codes
+    for code in codes:
+        assert code.customCode is None
+        assert code.builtinCode != schema.BuiltinOperator.CUSTOM
+
+
 def unaligned(data: bytes) -> list[int]:
     """Buffers whose first byte does not lie where the schema wants it."""
     model = schema.Model.GetRootAs(bytearray(data), 0)
