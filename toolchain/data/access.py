@@ -12,7 +12,7 @@ from pathlib import Path
 from toolchain.data.containers import Container, FolderContainer, TarContainer, ZipContainer
 from toolchain.data.sources.base import ContainerSource, Item, Source
 from toolchain.errors import DataError
-from toolchain.images.decode import MAX_BYTES
+from toolchain.images.decode import MAX_BYTES, read_at_most
 
 Fetch = Callable[[str], bytes]
 
@@ -59,7 +59,7 @@ def _in_folder(folder: Path) -> Fetch:
     def fetch(name: str) -> bytes:
         try:
             with (folder / name).open("rb") as file:
-                return file.read(MAX_BYTES + 1)
+                return read_at_most(file, MAX_BYTES)
         except OSError as error:
             raise _unreadable(folder / name, error) from error
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
 from toolchain.errors import DataError
-from toolchain.images.decode import MAX_BYTES
+from toolchain.images.decode import MAX_BYTES, read_at_most
 
 MAX_FILES: Final = 5_000_000
 MAX_TOTAL_BYTES: Final = 1 << 40
@@ -119,7 +119,7 @@ class FolderContainer:
         for name in sorted(wanted):
             try:
                 with (self.path / name).open("rb") as file:
-                    data = file.read(MAX_BYTES + 1)
+                    data = read_at_most(file, MAX_BYTES)
             except OSError as error:
                 raise DataError(
                     f"the photo cannot be read: {error.strerror}", str(self.path / name)
@@ -170,7 +170,7 @@ class TarContainer:
             if name in wanted and member.isreg():
                 with _reading(self.path):
                     file = archive.extractfile(member)
-                    data = b"" if file is None else file.read(MAX_BYTES + 1)
+                    data = b"" if file is None else file.read(min(member.size, MAX_BYTES) + 1)
                 yield name, data
 
     def fingerprint(self) -> str:

