@@ -146,12 +146,14 @@ class _Ours:
     def __iter__(self) -> Iterator[Any]:
         import tensorflow as tf
 
+        from toolchain.training.tensors import lent
+
         self.epoch += 1
         for inputs, labels in _examples(self.dataset).shuffled(BATCH, 1, self.epoch):
             if self.form == "numpy":
                 yield inputs, labels
                 continue
-            pixels = tf.constant(inputs)
+            pixels = lent(inputs)
             yield (tf.cast(pixels, tf.float32) if self.form == "float32" else pixels), labels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+# What the widest vector instructions ask for.
+_ALIGNED: Final = 64
 
 Rows = slice | NDArray[np.int64]
 
@@ -106,7 +110,7 @@ class StoredPixels(PixelReader):
           OSError: the file cannot be read.
         """
         places = self._checked(rows) if self._rows is None else self._rows[rows]
-        photos = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        photos = _aligned((len(rows), *self.shape[1:]))
         target, size = photos.reshape(-1).data, self._row_bytes
         for at, place in enumerate(places.tolist()):
             into, offset = target[at * size : (at + 1) * size], self._start + place * size
@@ -119,6 +123,14 @@ class StoredPixels(PixelReader):
         if outside.any():
             raise IndexError(f"row {rows[outside][0]} is out of bounds for {self._count} photos")
         return np.where(rows < 0, rows + self._count, rows)
+
+
+def _aligned(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An empty array that frameworks can take over without a copy (training/tensors.py)."""
+    length = math.prod(shape)
+    whole = np.empty(length + _ALIGNED, np.uint8)
+    start = -whole.ctypes.data % _ALIGNED
+    return whole[start : start + length].reshape(shape)
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -16,6 +16,7 @@ from toolchain.quantization.graph import IMAGE, Affine, Graph, input_affine, ran
 from toolchain.quantization.ranges import BINS, Histogram, choose_range
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
+from toolchain.training.tensors import lent
 
 _BATCH = 32
 
@@ -68,7 +69,7 @@ def _extremes(
         return lows, tf.stack([tf.reduce_max(tensor) for tensor in tensors])
 
     batches = track(examples.in_order(_BATCH), "calibrating", total=examples.steps(_BATCH))
-    found = [extremes(tf.constant(pixels)) for pixels, _ in batches]
+    found = [extremes(lent(pixels)) for pixels, _ in batches]
     low = np.min([lows.numpy() for lows, _ in found], axis=0)
     return low, np.max([highs.numpy() for _, highs in found], axis=0)
 
@@ -95,5 +96,5 @@ def _counts(
     batches = track(examples.in_order(_BATCH), "weighing ranges", total=examples.steps(_BATCH))
     total = np.zeros((len(low), BINS), np.int64)
     for pixels, _ in batches:
-        total += histograms(tf.constant(pixels)).numpy()
+        total += histograms(lent(pixels)).numpy()
     return total

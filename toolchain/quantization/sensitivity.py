@@ -16,6 +16,7 @@ from toolchain.quantization.qat import FixedRange
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
 from toolchain.training.inference import Prepare
+from toolchain.training.tensors import lent
 
 _BATCH: Final = 16
 # What "no noise at all" is called.
@@ -67,7 +68,7 @@ def sensitivity(
 def _summed(powers: Callable[[Any], Any], examples: Examples) -> list[tuple[float, float]]:
     """Signal and noise of each layer over all examples."""
     batches = track(examples.in_order(_BATCH), "layer errors", total=examples.steps(_BATCH))
-    total = sum(powers(tf.constant(pixels)).numpy().astype(np.float64) for pixels, _ in batches)
+    total = sum(powers(lent(pixels)).numpy().astype(np.float64) for pixels, _ in batches)
     return [(float(signal), float(noise)) for signal, noise in np.asarray(total)]
 
 

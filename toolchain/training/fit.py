@@ -19,6 +19,7 @@ from toolchain.terminal import say, track
 from toolchain.training.augment import mix
 from toolchain.training.batches import Examples
 from toolchain.training.inference import Inference, Prepare
+from toolchain.training.tensors import lent
 from toolchain.values import EpochRecord
 
 
@@ -168,7 +169,7 @@ class _Stepper:
 
     def __call__(self, inputs: NDArray[Any], labels: NDArray[Any], seed: Any, rate: float) -> Any:
         """Take a step; returns (mean loss, number of right answers) as tensors."""
-        prepared, share = self._prepare(tf.constant(inputs), seed)
+        prepared, share = self._prepare(lent(inputs), seed)
         self.optimizer.learning_rate.assign(rate)
         return self._step(prepared, tf.constant(labels), share)
 

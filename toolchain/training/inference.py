@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
+from toolchain.training.tensors import lent
 
 BATCH = 64
 
@@ -35,7 +36,7 @@ class Inference:
         batches = examples.in_order(BATCH)
         if label:
             batches = track(batches, label, total=examples.steps(BATCH))
-        return np.concatenate([self._forward(tf.constant(one)).numpy() for one, _ in batches])
+        return np.concatenate([self._forward(lent(one)).numpy() for one, _ in batches])
 
     def evaluate(self, examples: Examples) -> tuple[float, float]:
         """Mean cross-entropy and top-1 accuracy (0..1)."""
