@@ -6,17 +6,19 @@ Dataset -> TrainedModel -> QuantizedModel -> ExportedModel -> Verification, Benc
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.columns import Choices
 from toolchain.errors import ModelError
 from toolchain.images.stored import PixelReader, StoredPixels
-from toolchain.saved import load_as, load_value, save_value
+from toolchain.photos import Photos, read_photos, write_photos
+from toolchain.saved import load_as, save_value
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
@@ -26,6 +28,8 @@ PIXELS_FILE: Final = "pixels.npy"
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Decoded, resized, split images of one recipe.
+
+    What there is of each image is packed when it was read or made by us (see columns.py).
 
     Attributes:
       folder: where it is saved; holds pixels.npy, uint8 [n, size, size, 3] RGB, unless streamed.
@@ -45,19 +49,20 @@ class Dataset:
     folder: Path
     classes: tuple[str, ...]
     size: int
-    names: tuple[str, ...]
-    labels: tuple[int, ...]
-    splits: tuple[str, ...]
-    sha256: tuple[str, ...]
+    names: Sequence[str]
+    labels: Sequence[int]
+    splits: Sequence[str]
+    sha256: Sequence[str]
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
-    rows: tuple[int, ...] = ()
+    rows: Sequence[int] = ()
     streamed: bool = False
     stream: PixelReader | None = field(default=None, compare=False, repr=False)
 
     def indices(self, split: Split) -> NDArray[np.int64]:
         """Positions of a split's images, int64 [n], ascending."""
-        return np.flatnonzero(np.asarray(self.splits) == split).astype(np.int64)
+        splits = self.splits if isinstance(self.splits, Choices) else Choices.of(self.splits)
+        return np.flatnonzero(splits.among((split,)) == 0).astype(np.int64)
 
     def pixels(self) -> PixelReader:
         """All images, [count, size, size, 3]; index with rows to get them as uint8 arrays.
@@ -69,7 +74,8 @@ class Dataset:
         if self.stream is not None:
             return self.stream
         try:
-            return StoredPixels(path, np.asarray(self.rows, np.int64) if self.rows else None)
+            rows = np.asarray(self.rows, np.int64) if len(self.rows) else None
+            return StoredPixels(path, rows)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot be read: {error}", str(path), "run: make train") from error
 
@@ -78,18 +84,43 @@ class Dataset:
         return np.asarray(self.labels, dtype=np.int64)
 
     def save(self) -> None:
-        """Write dataset.json into `folder`."""
-        save_value(dataclasses.replace(self, stream=None), self.folder / "dataset.json")
+        """Write dataset.json and photos.csv into `folder`."""
+        photos = Photos(self.names, self.labels, self.splits, self.sha256, self.rows)
+        write_photos(photos, self.classes, self.folder)
+        count = len(self.names)
+        facts = _Facts(self.classes, self.size, count, self.streamed, self.notes, self.skipped)
+        save_value(facts, self.folder / "dataset.json")
 
     @staticmethod
     def load(folder: Path) -> Dataset:
         """Read what `save` wrote."""
-        data = load_value(folder / "dataset.json")
-        data.pop("stream")
-        tuples = ("classes", "names", "labels", "splits", "sha256", "notes", "rows")
-        fixed: dict[str, Any] = {key: tuple(data.pop(key)) for key in tuples}
-        skipped = tuple((name, reason) for name, reason in data.pop("skipped"))
-        return Dataset(folder=folder, skipped=skipped, **fixed, **data)
+        facts = load_as(_Facts, folder / "dataset.json", remedy="run: make train")
+        photos = read_photos(facts.classes, SPLITS, folder)
+        return Dataset(
+            folder=folder,
+            classes=facts.classes,
+            size=facts.size,
+            names=photos.names,
+            labels=photos.labels,
+            splits=photos.splits,
+            sha256=photos.sha256,
+            skipped=facts.skipped,
+            notes=facts.notes,
+            rows=photos.rows,
+            streamed=facts.streamed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What dataset.json holds of a Dataset; `photos` is their number, they lie in photos.csv."""
+
+    classes: tuple[str, ...]
+    size: int
+    photos: int
+    streamed: bool
+    notes: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

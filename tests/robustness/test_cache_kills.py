@@ -17,6 +17,7 @@ from PIL import Image
 
 from toolchain.data.stage import build_dataset
 from toolchain.recipe import parse_recipe
+from toolchain.values import Dataset
 
 COUNT = 400
 SIZE = 96
@@ -98,7 +99,6 @@ def test_killed_again_and_again_it_ends_with_the_same_pixels(cache_gib, photos, 
     # Once each, over all the attempts: nothing that was finished was decoded again.
     assert lines_of(cache, "*") == COUNT
     assert not list(cache.glob("*.partial"))
-    made = json.loads((out / "dataset.json").read_text())
-    assert made["sha256"] == list(expected.sha256)
+    assert Dataset.load(out).sha256 == expected.sha256
     if cache_gib:
         assert (out / "pixels.npy").read_bytes() == (whole / "pixels.npy").read_bytes()

@@ -26,7 +26,7 @@ SPLIT = ["test" if number % 5 == 0 else "train" for number in range(len(LABELS))
 
 
 def kept(**limit: int) -> list[int]:
-    return within(HASHES, LABELS, SPLIT, LimitSection(**limit), seed=0)
+    return within(HASHES, LABELS, SPLIT, LimitSection(**limit), seed=0).tolist()
 
 
 def test_without_a_limit_everything_stays() -> None:

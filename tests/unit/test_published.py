@@ -18,6 +18,7 @@ RECIPE = values.run_values().recipe
 READ: dict[str, tuple[str, Callable[[Run], Any]]] = {
     "data/pixels.npy": ("data", lambda run: published.dataset(RECIPE, run)),
     "data/dataset.json": ("data", published.dataset_facts),
+    "data/photos.csv": ("data", published.dataset_facts),
     "train/weights.safetensors": ("train", published.trained),
     "train/trained.json": ("train", published.trained),
     "quantize/quantized.json": ("quantize", lambda run: published.quantized(RECIPE, run)),

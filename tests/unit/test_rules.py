@@ -17,6 +17,8 @@ TENSORFLOW_ROOMS = {"training", "quantization", "export"}
 
 SPINE = {
     "errors",
+    "columns",
+    "photos",
     "images",
     "contract",
     "run",
@@ -32,13 +34,15 @@ SPINE = {
 MAY_IMPORT = {
     "errors": set(),
     "models": set(),
+    "columns": set(),
     "terminal": {"errors"},
     "images": {"errors"},
     "run": {"errors"},
     "recipe": {"errors"},
     "contract": {"errors", "images"},
     "saved": {"errors", "run"},
-    "values": {"errors", "saved", "images"},
+    "photos": {"errors", "columns", "run"},
+    "values": {"errors", "columns", "photos", "saved", "images"},
     "evidence": {"errors", "run", "saved"},
     "measurement": {"errors", "saved", "values"},
     "page": set(),

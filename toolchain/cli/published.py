@@ -20,6 +20,7 @@ from toolchain.evidence import (
     Sensitivity,
 )
 from toolchain.measurement import Benchmark, load_benchmark
+from toolchain.photos import PHOTOS_FILE
 from toolchain.recipe import Recipe
 from toolchain.run import Run
 from toolchain.values import Dataset, QuantizedModel, TrainedModel, Verification, load_verification
@@ -39,6 +40,7 @@ def dataset(recipe: Recipe, run: Run) -> Dataset:
 
 def dataset_facts(run: Run) -> Dataset:
     """The dataset for who looks at no pixels: their file, gigabytes perhaps, is not hashed."""
+    run.require("data", PHOTOS_FILE)
     return Dataset.load(run.require("data", DATASET).parent)
 
 

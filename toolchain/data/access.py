@@ -9,8 +9,9 @@ import zipfile
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
+from toolchain.columns import Index, Texts
 from toolchain.data.containers import Container, FolderContainer, TarContainer, ZipContainer
-from toolchain.data.sources.base import ContainerSource, Item, Source
+from toolchain.data.sources.base import ContainerSource, Source
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES, read_at_most
 
@@ -34,7 +35,7 @@ def random_access(source: Source) -> Fetch:
       DataError: the source can only be read from front to back.
     """
     container = source.container if isinstance(source, ContainerSource) else None
-    opened = None if container is None else _opened(container, source.layout.items)
+    opened = None if container is None else _opened(container, source.layout.items.names)
     if opened is None:
         where = source.layout.name if container is None else str(container.path)
         raise DataError(
@@ -45,13 +46,13 @@ def random_access(source: Source) -> Fetch:
     return opened
 
 
-def _opened(container: Container, items: tuple[Item, ...]) -> Fetch | None:
+def _opened(container: Container, names: Texts) -> Fetch | None:
     if isinstance(container, FolderContainer):
         return _in_folder(container.path)
     if isinstance(container, ZipContainer):
-        return _in_zip(container.path, {item.name for item in items})
+        return _in_zip(container.path, Index(names).keys())
     if isinstance(container, TarContainer) and _is_plain(container.path):
-        return _in_tar(container.path, {item.name for item in items})
+        return _in_tar(container.path, Index(names).keys())
     return None
 
 

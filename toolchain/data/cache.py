@@ -17,7 +17,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,9 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from toolchain.columns import Index, Texts
 from toolchain.data.access import read_some
-from toolchain.data.journal import Journal, Row, read_journal
+from toolchain.data.journal import Journal, Row, Rows, read_journal
 from toolchain.data.parallel import in_threads, threads
 from toolchain.data.sources.base import Source
 from toolchain.errors import DataError, ImageError, MachineError
@@ -51,11 +52,11 @@ class Cached:
     """Every photo of a source after decoding.
 
     Attributes:
-      rows: one a photo, in the order of the source's items.
+      rows: one of each photo, at its position among the source's items.
       pixels: the .npy with one row a photo; None when only hashes were wanted.
     """
 
-    rows: tuple[Row, ...]
+    rows: Rows
     pixels: Path | None
 
 
@@ -78,20 +79,21 @@ def cached(source: Source, fingerprint: str, size: int, folder: Path, *, store: 
       DataError: the source cannot be read, or lacks a photo that it listed.
       MachineError: there is no room.
     """
-    names = [item.name for item in source.layout.items]
+    names = source.layout.items.names
     build = _Build(folder, _key(names, fingerprint, size, store), len(names), size, store)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder / f"{build.key}.lock"):
-            if not build.is_complete():
-                build.go_on(source, names)
-            return build.result()
+            rows = build.complete() or build.go_on(source, names)
+            return Cached(rows, build.final / PIXELS_FILE if store else None)
 
 
-def _key(names: list[str], fingerprint: str, size: int, store: bool) -> str:
+def _key(names: Texts, fingerprint: str, size: int, store: bool) -> str:
     """Same key, same bytes: photos, size, and the decoder with the library below it."""
-    digest = hashlib.sha256("\n".join(names).encode(errors="replace")).hexdigest()
-    parts = [fingerprint, digest, size, DECODER, PIL.__version__]
+    digest = hashlib.sha256()
+    for place, name in enumerate(names):
+        digest.update((f"\n{name}" if place else name).encode(errors="replace"))
+    parts = [fingerprint, digest.hexdigest(), size, DECODER, PIL.__version__]
     return sha256_json(parts)[:32] + ("" if store else "-hashes")
 
 
@@ -114,45 +116,41 @@ class _Build:
         self.partial = folder / f"{key}.partial"
         self.key, self.count, self.size, self.store = key, count, size, store
 
-    def is_complete(self) -> bool:
-        """Whether it was built before and still is what was built; if not, it is put away."""
+    def complete(self) -> Rows | None:
+        """The rows of what was built before and still is so; otherwise it is put away."""
         if not self.final.exists():
-            return False
-        if len(self._sound(self.final)) == self.count:
-            return True
+            return None
+        rows = self._sound(self.final)
+        if rows.known.all():
+            return rows
         say("the decoded photos were changed since they were stored; decoding them again")
         # Never mended in place: a run may share the file (see `share`).
         shutil.rmtree(self.final)
-        return False
+        return None
 
-    def result(self) -> Cached:
-        """The complete cache."""
-        rows = read_journal(self.final / _JOURNAL, self.count)
-        pixels = self.final / PIXELS_FILE if self.store else None
-        return Cached(tuple(rows[position] for position in range(self.count)), pixels)
-
-    def go_on(self, source: Source, names: list[str]) -> None:
+    def go_on(self, source: Source, names: Texts) -> Rows:
         """Decode what is missing and give the folder its final name."""
-        done = self._sound(self.partial)
-        if done:
-            say(f"going on after {len(done):,} of {self.count:,} photos that were decoded before")
+        rows = self._sound(self.partial)
+        if done := int(rows.known.sum()):
+            say(f"going on after {done:,} of {self.count:,} photos that were decoded before")
         else:
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir()
-        left = {name: place for place, name in enumerate(names) if place not in done}
-        for row in track(self._decode(source, left), "decoding", len(left)):
-            left.pop(names[row.position])
-        if left:
+        places = Index(names, rows.missing())
+        for row in track(self._decode(source, places), "decoding", len(places)):
+            rows.put(row)
+        left = rows.missing()
+        if len(left):
             raise DataError(
                 f"expected {self.count:,} photos, {len(left):,} were gone when they were read",
-                next(iter(left)),
+                names[int(left[0])],
                 "run it again when nothing changes the photos",
             )
         self.partial.rename(self.final)
+        return rows
 
-    def _decode(self, source: Source, left: Mapping[str, int]) -> Iterator[Row]:
-        places = dict(left)
-        photos = ((name, data) for name, data in read_some(source, places.keys()))
+    def _decode(self, source: Source, places: Index) -> Iterator[Row]:
+        photos = read_some(source, places.keys())
         with self._writer() as (descriptor, store), _journal(self.partial, descriptor) as journal:
 
             def work(name: str, data: bytes) -> Row:
@@ -183,18 +181,19 @@ class _Build:
         finally:
             os.close(descriptor)
 
-    def _sound(self, folder: Path) -> dict[int, Row]:
+    def _sound(self, folder: Path) -> Rows:
         """The rows of the journal whose pixels are what it says."""
         rows = read_journal(folder / _JOURNAL, self.count)
-        if not self.store or not rows:
+        if not self.store or not rows.known.any():
             return rows
         try:
             pixels = StoredPixels(folder / PIXELS_FILE)
         except (OSError, ValueError):
-            return {}
+            return Rows(self.count)
         if pixels.shape != (self.count, self.size, self.size, 3):
-            return {}
-        return _with_their_hash(rows, pixels)
+            return Rows(self.count)
+        _forget_others(rows, pixels)
+        return rows
 
 
 def _decode_one(position: int, name: str, data: bytes, size: int, store: Store) -> Row:
@@ -207,20 +206,20 @@ def _decode_one(position: int, name: str, data: bytes, size: int, store: Store) 
     return Row(position, hashlib.sha256(pixels.data).hexdigest(), picture_sha256(image))
 
 
-def _with_their_hash(rows: dict[int, Row], pixels: StoredPixels) -> dict[int, Row]:
-    kept = {place: row for place, row in rows.items() if row.reason}
-    places = sorted(rows.keys() - kept.keys())
+def _forget_others(rows: Rows, pixels: StoredPixels) -> None:
+    """Forget the rows whose pixels have another hash."""
+    places = rows.good()
     groups = [places[at : at + _CHECKED_AT_ONCE] for at in range(0, len(places), _CHECKED_AT_ONCE)]
 
-    def check(group: list[int]) -> list[int]:
-        photos = pixels[np.asarray(group)]
-        hashes = (hashlib.sha256(photo.data).hexdigest() for photo in photos)
-        return [at for at, sha in zip(group, hashes, strict=True) if sha == rows[at].sha256]
+    def changed(group: NDArray[np.int64]) -> NDArray[np.int64]:
+        found = b"".join(hashlib.sha256(photo.data).digest() for photo in pixels[group])
+        hashes = np.frombuffer(found, np.uint8).reshape(len(group), -1)
+        others: NDArray[np.int64] = group[(hashes != rows.sha256[group]).any(axis=1)]
+        return others
 
     with ThreadPoolExecutor(max_workers=threads()) as pool:
-        for sound in track(pool.map(check, groups), "checking decoded photos", len(groups)):
-            kept.update((place, rows[place]) for place in sound)
-    return kept
+        for others in track(pool.map(changed, groups), "checking decoded photos", len(groups)):
+            rows.known[others] = False
 
 
 @contextlib.contextmanager

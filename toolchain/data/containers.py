@@ -14,11 +14,16 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Set
+from array import array
+from collections.abc import Iterable, Iterator, KeysView, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from toolchain.columns import Column, Places, Texts
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES, read_at_most
 
@@ -53,12 +58,48 @@ class Entry:
     is_folder: bool
 
 
+class Entries(Column[Entry]):
+    """Files and folders, packed: 17 bytes each and their names."""
+
+    __slots__ = ("_bytes", "_folders", "_names")
+
+    def __init__(self, names: Texts, sizes: NDArray[np.int64], folders: NDArray[np.bool_]) -> None:
+        self._names, self._bytes, self._folders = names, sizes, folders
+
+    @staticmethod
+    def of(entries: Iterable[Entry]) -> Entries:
+        """Packed in their order; an iterator is read once."""
+        sizes, folders = array("q"), bytearray()
+
+        def names() -> Iterator[str]:
+            for entry in entries:
+                sizes.append(entry.bytes)
+                folders.append(entry.is_folder)
+                yield entry.name
+
+        texts = Texts(names())
+        return Entries(texts, np.asarray(sizes), np.frombuffer(bytes(folders), np.bool_))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry, self._names, map(int, self._bytes), map(bool, self._folders))
+
+    def _at(self, place: int) -> Entry:
+        return Entry(self._names[place], int(self._bytes[place]), bool(self._folders[place]))
+
+    def take(self, places: Places) -> Entries:
+        """See `Column.take`."""
+        return Entries(self._names.take(places), self._bytes[places], self._folders[places])
+
+
 class Container(Protocol):
     """Named files that can be listed, and read once in their own order."""
 
     path: Path
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Entries:
         """All files and folders, folders included when the container names them."""
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
@@ -99,24 +140,30 @@ class FolderContainer:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Entries:
         """Files and folders, sorted by name, so that the order is the same on every machine."""
-        found: list[Entry] = []
+        return Entries.of(
+            Entry(name, 0 if status is None else status.st_size, status is None)
+            for name, status in self._walk()
+        )
+
+    def _walk(self) -> Iterator[tuple[str, os.stat_result | None]]:
+        """Each file with what the system knows of it, and each folder with None."""
         # Names are joined as text: with pathlib, 60,000 files took 1.2 s, and now 0.2 s.
         for folder, folders, files in os.walk(self.path):
             folders.sort()
             inside = Path(folder).relative_to(self.path).as_posix()
             prefix = "" if inside == "." else f"{inside}/"
-            found += [Entry(prefix + name, 0, True) for name in folders]
+            yield from ((prefix + name, None) for name in folders)
             for name in sorted(files):
                 status = os.lstat(f"{folder}/{name}")
                 if stat.S_ISREG(status.st_mode):
-                    found.append(Entry(prefix + name, status.st_size, False))
-        return found
+                    yield prefix + name, status
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
         """See `Container.read`."""
-        for name in sorted(wanted):
+        # A mapping's keys have an order, and sorting a million names would take them into memory.
+        for name in wanted if isinstance(wanted, KeysView) else sorted(wanted):
             try:
                 with (self.path / name).open("rb") as file:
                     data = read_at_most(file, MAX_BYTES)
@@ -126,13 +173,17 @@ class FolderContainer:
                 ) from error
             yield name, data
 
+    def _stamps(self) -> Iterator[tuple[str, int, int]]:
+        """Name, size and time of change of every file."""
+        for name, status in self._walk():
+            if status is not None:
+                yield name, status.st_size, status.st_mtime_ns
+
     def fingerprint(self) -> str:
         """Hash of every name, size and time of change."""
         digest = hashlib.sha256()
-        for entry in self.entries():
-            if not entry.is_folder:
-                stamp = os.lstat(f"{self.path}/{entry.name}").st_mtime_ns
-                digest.update(f"{entry.name}\0{entry.bytes}\0{stamp}\n".encode(errors="replace"))
+        for name, size, stamp in self._stamps():
+            digest.update(f"{name}\0{size}\0{stamp}\n".encode(errors="replace"))
         return digest.hexdigest()
 
 
@@ -157,11 +208,11 @@ class TarContainer:
                 bound.admit(member.name, member.size)
                 yield archive, member
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Entries:
         """See `Container.entries`."""
-        return [
+        return Entries.of(
             Entry(_plain(member.name), member.size, member.isdir()) for _, member in self._members()
-        ]
+        )
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
         """See `Container.read`."""
@@ -195,12 +246,12 @@ class ZipContainer:
                 bound.admit(member.filename, member.file_size)
                 yield archive, member
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Entries:
         """See `Container.entries`."""
-        return [
+        return Entries.of(
             Entry(_plain(member.filename), member.file_size, member.is_dir())
             for _, member in self._members()
-        ]
+        )
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
         """See `Container.read`."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
+from toolchain.columns import first_places
 from toolchain.errors import DataError
 
 # Where a copy stays when a layout puts it into two splits: what a number is told about is kept.
@@ -19,16 +22,12 @@ def refuse_two_labels(
     Raises:
       DataError: two images have the same pixels and different labels; both are named.
     """
-    first: dict[str, int] = {}
-    pairs = [
-        (other, place)
-        for place, sha in enumerate(sha256)
-        if labels[other := first.setdefault(sha, place)] != labels[place]
-    ]
-    if not pairs:
+    first, own = first_places(sha256), np.asarray(labels)
+    wrong = np.flatnonzero(own[first] != own).tolist()
+    if not wrong:
         return
-    one, two = pairs[0]
-    more = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
+    one, two = int(first[wrong[0]]), wrong[0]
+    more = f" (and {len(wrong) - 1} more pairs)" if len(wrong) > 1 else ""
     raise DataError(
         f"the same pixels have two labels: {names[one]} is {classes[labels[one]]!r} and "
         f"{names[two]} is {classes[labels[two]]!r}{more}",
@@ -43,14 +42,18 @@ def leaks(names: Sequence[str], sha256: Sequence[str], splits: Sequence[str]) ->
     A split that we draw has none. A given one is kept as it is, but for train images that are
     also in validation or test, and validation images that are also in test.
     """
+    first = first_places(sha256)
     order = {split: rank for rank, split in enumerate(KEPT_FIRST)}
-    best: dict[str, int] = {}
-    for place, sha in enumerate(sha256):
-        holder = best.setdefault(sha, place)
+    best: dict[int, int] = {}
+    # Only images that have a copy: an image is the first of its own pixels, or not the first.
+    copied = np.isin(first, first[first != np.arange(len(first))])
+    alike = [(place, int(first[place])) for place in np.flatnonzero(copied).tolist()]
+    for place, group in alike:
+        holder = best.setdefault(group, place)
         if order[splits[place]] < order[splits[holder]]:
-            best[sha] = place
+            best[group] = place
     return {
-        place: f"the same pixels are in {splits[best[sha]]}: {names[best[sha]]}"
-        for place, sha in enumerate(sha256)
-        if splits[place] != splits[best[sha]]
+        place: f"the same pixels are in {splits[best[group]]}: {names[best[group]]}"
+        for place, group in alike
+        if splits[place] != splits[best[group]]
     }

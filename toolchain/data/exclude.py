@@ -11,6 +11,8 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from toolchain.data.sources.base import Layout
 from toolchain.errors import DataError
 
@@ -58,15 +60,16 @@ def without(layout: Layout, names: Set[str], where: str) -> Layout:
     Raises:
       DataError: a class would have no image left.
     """
-    items = tuple(item for item in layout.items if item.name not in names)
+    excluded = np.fromiter((name in names for name in layout.items.names), np.bool_)
+    items = layout.items.take(np.flatnonzero(~excluded))
     missing = tuple(name for name in layout.missing if name not in names)
-    left = {item.class_name for item in items}
+    left = set(items.classes)
     for class_name in layout.classes:
         if class_name not in left:
             raise DataError(
                 f"the list leaves class {class_name!r} without images", where, "shorten the list"
             )
-    gone = [item.name for item in layout.items if item.name in names]
+    gone = list(layout.items.names.take(np.flatnonzero(excluded)))
     skipped = (*layout.skipped, *((name, REASON) for name in gone))
     notes = layout.notes
     unknown = names - set(gone) - set(layout.missing)

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 # A kill loses nothing, since the system keeps what was written. A power cut loses what was not yet
 # on disk: at most this much work, as rows are held to their hashes before they are trusted.
 _SYNC_SECONDS: Final = 30.0
@@ -71,16 +74,61 @@ class Journal:
         self._file.close()
 
 
-def read_journal(path: Path, count: int) -> dict[int, Row]:
-    """The rows of a journal by position (0 to count - 1); cut off after its last whole line."""
+class Rows:
+    """The rows of all photos of a source, packed: 65 bytes each.
+
+    Attributes:
+      known: bool [count], whether there is a row.
+      sha256, picture: uint8 [count, 32], see `Row`; zeros where there is none.
+      reasons: position -> why there are no pixels, see `Row`.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.known = np.zeros(count, np.bool_)
+        self.sha256 = np.zeros((count, 32), np.uint8)
+        self.picture = np.zeros((count, 32), np.uint8)
+        self.reasons: dict[int, str] = {}
+
+    def put(self, row: Row) -> None:
+        """Add or replace a row.
+
+        Raises:
+          ValueError: its hashes are none.
+        """
+        if row.reason:
+            self.reasons[row.position] = row.reason
+        else:
+            self.sha256[row.position] = np.frombuffer(bytes.fromhex(row.sha256), np.uint8)
+            self.picture[row.position] = np.frombuffer(bytes.fromhex(row.picture), np.uint8)
+        self.known[row.position] = True
+
+    def good(self) -> NDArray[np.int64]:
+        """Positions of the rows with pixels, int64 [n], ascending."""
+        good = self.known.copy()
+        good[list(self.reasons)] = False
+        return np.flatnonzero(good).astype(np.int64)
+
+    def missing(self) -> NDArray[np.int64]:
+        """Positions without a row, int64 [n], ascending."""
+        return np.flatnonzero(~self.known).astype(np.int64)
+
+
+def read_journal(path: Path, count: int) -> Rows:
+    """The rows of a journal, of positions 0 to count - 1; cut off after its last whole line."""
+    rows, whole = Rows(count), 0
     if not path.exists():
-        return {}
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
+        return rows
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            row = _row(line[:-1].decode(errors="replace"))
+            if row is not None and 0 <= row.position < count:
+                rows.put(row)
+    if whole < path.stat().st_size:
         os.truncate(path, whole)
-    rows = (_row(line) for line in data[:whole].decode(errors="replace").splitlines())
-    return {row.position: row for row in rows if row is not None and 0 <= row.position < count}
+    return rows
 
 
 def _row(line: str) -> Row | None:
@@ -89,6 +137,7 @@ def _row(line: str) -> Row | None:
     try:
         if mark == "-":
             return Row(int(position), reason=str(json.loads(last)))
-        return Row(int(position), mark, last) if len(mark) == len(last) == 64 else None
+        whole = len(bytes.fromhex(mark)) == len(bytes.fromhex(last)) == 32
+        return Row(int(position), mark, last) if whole else None
     except ValueError:
         return None

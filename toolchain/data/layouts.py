@@ -5,20 +5,14 @@ Sources whose lists, tables or arrays must be read are found in source.py, befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from toolchain.data.containers import Entry
 from toolchain.data.sources import folders, kaggle_names, split_folders
-from toolchain.data.sources.base import (
-    Item,
-    Layout,
-    check_classes,
-    common_root,
-    image_names,
-    is_hidden,
-)
+from toolchain.data.sources.base import Layout, check_classes, common_root, image_names, is_hidden
+from toolchain.data.sources.items import Item, Items, MisfitError
 from toolchain.errors import DataError
 
 __all__ = ["LAYOUTS", "Item", "Layout", "recognise"]
@@ -29,11 +23,11 @@ class NameLayout:
     """A layout that the names of the photos tell.
 
     Attributes:
-      items: photos and the folder they share -> items, or None where they do not fit.
+      items: photos and the folder they share -> items; raises MisfitError where they do not fit.
       empty: photos, folders and the shared folder -> class folders without photos.
     """
 
-    items: Callable[[Sequence[str], str], list[Item] | None]
+    items: Callable[[Sequence[str], str], Iterable[Item]]
     empty: Callable[[Sequence[str], Sequence[str], str], list[str]]
 
 
@@ -52,18 +46,20 @@ def recognise(entries: Sequence[Entry], source: str, where: str) -> Layout:
       DataError: no photos, no known layout, fewer than two classes, or a class without photos.
     """
     files = image_names(entries)
-    if not files:
+    if not len(files):
         raise DataError("expected photos, found none", where, _REMEDY)
     root = common_root(files)
     candidates = LAYOUTS if source == "auto" else {source: LAYOUTS[source]}
     for name, layout in candidates.items():
-        items = layout.items(files, root)
-        if items is not None:
-            inside = [e.name for e in entries if e.is_folder and not is_hidden(e.name)]
-            _refuse_empty(layout.empty(files, inside, root), where)
-            classes = tuple(sorted({item.class_name for item in items}))
-            check_classes(classes, where, "give the folder above the class folders")
-            return Layout(name, classes, tuple(sorted(items, key=lambda item: item.name)))
+        try:
+            items = Items.of(layout.items(files, root))
+        except MisfitError:
+            continue
+        inside = [e.name for e in entries if e.is_folder and not is_hidden(e.name)]
+        _refuse_empty(layout.empty(files, inside, root), where)
+        classes = tuple(sorted(items.classes.values))
+        check_classes(classes, where, "give the folder above the class folders")
+        return Layout(name, classes, items.by_name())
     raise DataError(f"the photos are in no known layout ({source})", where, _REMEDY)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from toolchain.data.split import position
+import numpy as np
+
+from toolchain.columns import Places
+from toolchain.data.split import positions
 from toolchain.recipe.sections import LimitSection
 from toolchain.values import SPLITS
 
@@ -15,24 +18,26 @@ def within(
     splits: Sequence[str],
     limit: LimitSection,
     seed: int,
-) -> list[int]:
-    """Places of the images that stay, ascending; all of them where nothing is limited.
+) -> Places:
+    """Places of the images that stay, int64 [n] ascending; all of them where nothing is limited.
 
     Inside a class the images of the lowest hash stay, so which ones depends on their pixels and
     the seed alone, and a larger limit keeps those of a smaller one.
     """
-    kept: list[int] = []
+    kept = np.ones(len(splits), np.bool_)
+    of_image, where = np.asarray(labels), None
     for split in SPLITS:
-        of_class: dict[int, list[int]] = {}
-        for place, own in enumerate(splits):
-            if own == split:
-                of_class.setdefault(labels[place], []).append(place)
-        counts = {label: len(places) for label, places in of_class.items()}
-        quotas = shares(getattr(limit, split), counts)
-        for label, places in of_class.items():
-            places.sort(key=lambda place: position(sha256[place], seed))
-            kept += places[: quotas[label]]
-    return sorted(kept)
+        most = getattr(limit, split)
+        own = np.fromiter((one == split for one in splits), np.bool_, len(splits))
+        if most is None or most >= own.sum():
+            continue
+        where = positions(sha256, seed) if where is None else where
+        present, numbers = np.unique(of_image[own], return_counts=True)
+        quotas = shares(most, dict(zip(present.tolist(), numbers.tolist(), strict=True)))
+        for label, quota in quotas.items():
+            places = np.flatnonzero(own & (of_image == label))
+            kept[places[np.argsort(where[places], kind="stable")[quota:]]] = False
+    return np.flatnonzero(kept).astype(np.int64)
 
 
 def shares(total: int | None, counts: Mapping[int, int]) -> dict[int, int]:

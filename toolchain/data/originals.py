@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections.abc import Iterator
 from typing import Final
 
-from toolchain.data.sources.base import Source
+import numpy as np
+
+from toolchain.columns import Index
+from toolchain.data.containers import FolderContainer
+from toolchain.data.sources.base import ContainerSource, Source
 from toolchain.images.header import Header, read_header
 
 # Reading the headers of so many takes milliseconds; the first ones, since an archive of millions
@@ -17,9 +22,17 @@ _GREY: Final = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L"})
 
 def changes(source: Source, size: int) -> list[str]:
     """One sentence on enlarging and one on grey, where the first photos are so."""
-    photos = itertools.islice(source.read(), _PROBE)
+    photos = itertools.islice(_read(source), _PROBE)
     headers = [header for _, data in photos if (header := read_header(data))]
     return _notes(headers, size) if headers else []
+
+
+def _read(source: Source) -> Iterator[tuple[object, bytes]]:
+    if isinstance(source, ContainerSource) and isinstance(source.container, FolderContainer):
+        names = source.layout.items.names
+        # An index of a million names is not needed for the first few of a folder.
+        return source.container.read(Index(names.take(np.arange(min(_PROBE, len(names))))).keys())
+    return source.read()
 
 
 def _notes(headers: list[Header], size: int) -> list[str]:

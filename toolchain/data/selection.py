@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from toolchain.columns import Choices, Hashes, Numbers, Places
 from toolchain.data.duplicates import leaks, refuse_two_labels
 from toolchain.data.limit import within
-from toolchain.data.sources.base import Item
+from toolchain.data.sources.items import Items
 from toolchain.data.split import assign, check
 from toolchain.recipe.sections import DataSection
 from toolchain.values import SPLITS, Split
@@ -24,16 +28,16 @@ class Selection:
       notes: one sentence each.
     """
 
-    places: tuple[int, ...]
-    labels: tuple[int, ...]
-    splits: tuple[Split, ...]
+    places: Places
+    labels: Numbers
+    splits: Choices[Split]
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
 
 
 def select(
-    items: Sequence[Item],
-    sha256: Sequence[str],
+    items: Items,
+    sha256: Hashes,
     classes: Sequence[str],
     section: DataSection,
     where: str,
@@ -51,32 +55,25 @@ def select(
       DataError: the same pixels have two labels; a class without train images, or no images at
         all in a split.
     """
-    names = [item.name for item in items]
-    index = {name: position for position, name in enumerate(classes)}
-    labels = [index[item.class_name] for item in items]
+    names, labels = items.names, Numbers(items.labels(classes))
     refuse_two_labels(names, labels, sha256, classes)
-    drawn = assign(sha256, labels, [item.split for item in items], section)
+    drawn = Choices.of(assign(sha256, labels, items.splits, section))
     copies = leaks(names, sha256, drawn)
-    free = [place for place in range(len(items)) if place not in copies]
-    inside = within(
-        [sha256[place] for place in free],
-        [labels[place] for place in free],
-        [drawn[place] for place in free],
-        section.limit,
-        section.seed,
-    )
-    places = [free[position] for position in inside]
-    splits = [drawn[place] for place in places]
-    own = [labels[place] for place in places]
-    notes = [*_limited([drawn[place] for place in free], splits)]
+    is_free = np.ones(len(items), np.bool_)
+    is_free[list(copies)] = False
+    free = np.flatnonzero(is_free)
+    unlimited = drawn.take(free)
+    kept = within(sha256.take(free), labels.take(free), unlimited, section.limit, section.seed)
+    splits, own = unlimited.take(kept), labels.take(free[kept])
+    notes = [*_limited(Counter(unlimited), Counter(splits))]
     notes += check(splits, own, classes, where)
     skipped = tuple((names[place], reason) for place, reason in copies.items())
-    return Selection(tuple(places), tuple(own), tuple(splits), skipped, tuple(notes))
+    return Selection(free[kept], own, splits, skipped, tuple(notes))
 
 
-def _limited(before: Sequence[Split], after: Sequence[Split]) -> list[str]:
+def _limited(before: Mapping[Split, int], after: Mapping[Split, int]) -> list[str]:
     return [
-        f"limit: {after.count(split):,} of {before.count(split):,} {split} images"
+        f"limit: {after[split]:,} of {before[split]:,} {split} images"
         for split in SPLITS
-        if after.count(split) < before.count(split)
+        if after[split] < before[split]
     ]

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from toolchain.columns import Index
 from toolchain.data.containers import Container, open_container
 from toolchain.data.exclude import read_names, without
 from toolchain.data.layouts import recognise
 from toolchain.data.sources import digit_csv, npz, places365, table
-from toolchain.data.sources.base import ContainerSource, Item, Layout, ListedFolder, Place, Source
+from toolchain.data.sources.base import ContainerSource, Layout, ListedFolder, Place, Source
 from toolchain.data.sources.digits import FINGERPRINT, open_digits
+from toolchain.data.sources.items import Item
 from toolchain.data.sources.tfds import PREFIX, open_tfds
 from toolchain.data.sources.tfds import fingerprint as tfds_fingerprint
 from toolchain.errors import DataError
@@ -79,7 +81,7 @@ def find_source(path: Path, source: str = "auto") -> Source:
       DataError: nothing there, no known layout, fewer than two classes, an empty class.
     """
     container = _container_of(path)
-    place = Place(path, container, tuple(container.entries()))
+    place = Place(path, container, container.entries())
     if source == "table":
         found: Source | None = table.find(place, strict=True)
     else:
@@ -121,7 +123,7 @@ class _Narrowed:
 
     def read(self) -> Iterator[tuple[Item, bytes]]:
         """See `Source.read`."""
-        wanted = {item.name for item in self.layout.items}
+        wanted = Index(self.layout.items.names)
         return (pair for pair in self.source.read() if pair[0].name in wanted)
 
 

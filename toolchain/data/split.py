@@ -11,6 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from toolchain.errors import DataError
 from toolchain.recipe.sections import DataSection
 from toolchain.values import SPLITS, Split
@@ -39,34 +42,35 @@ def assign(
       given: the split its layout gives, or None.
       section: says the shares, the seed and the method.
     """
-    present = {split for split in given if split is not None}
+    drawn: list[Split] = [split or "train" for split in given]
+    present = set(given)
     test = 0.0 if "test" in present else section.test
     validation = 0.0 if "validation" in present else section.validation
-    positions = [position(sha, section.seed) for sha in sha256]
-    free = [index for index, split in enumerate(given) if split in (None, "train")]
+    where = positions(sha256, section.seed)
+    free = np.fromiter((split in (None, "train") for split in given), np.bool_)
     if section.split == "rank":
-        positions = _ranked(positions, labels, free)
-    drawn: list[Split] = [split or "train" for split in given]
-    for index in free:
-        where = positions[index]
-        drawn[index] = "test" if where < test else "train"
-        if test <= where < test + validation:
-            drawn[index] = "validation"
+        where = _ranked(where, np.asarray(labels), free)
+    for index in np.flatnonzero(free & (where < test)):
+        drawn[index] = "test"
+    for index in np.flatnonzero(free & (test <= where) & (where < test + validation)):
+        drawn[index] = "validation"
     return drawn
 
 
-def _ranked(positions: list[float], labels: Sequence[int], free: Sequence[int]) -> list[float]:
+def positions(sha256: Sequence[str], seed: int) -> NDArray[np.float64]:
+    """The `position` of each, float64 [count]."""
+    return np.fromiter((position(sha, seed) for sha in sha256), np.float64, len(sha256))
+
+
+def _ranked(
+    where: NDArray[np.float64], labels: NDArray[np.integer], free: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Each position replaced by its rank among the distinct positions of its class, in [0, 1)."""
-    of_class: dict[int, set[float]] = {}
-    for index in free:
-        of_class.setdefault(labels[index], set()).add(positions[index])
-    share: dict[tuple[int, float], float] = {}
-    for label, distinct in of_class.items():
-        for rank, value in enumerate(sorted(distinct)):
-            share[label, value] = (rank + 0.5) / len(distinct)
-    ranked = list(positions)
-    for index in free:
-        ranked[index] = share[labels[index], positions[index]]
+    ranked = where.copy()
+    for label in np.unique(labels[free]):
+        own = free & (labels == label)
+        distinct, rank = np.unique(where[own], return_inverse=True)
+        ranked[own] = (rank + 0.5) / len(distinct)
     return ranked
 
 

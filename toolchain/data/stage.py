@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from toolchain.columns import Hashes, Numbers
 from toolchain.data.access import random_access
 from toolchain.data.cache import cached, share, stored_bytes
-from toolchain.data.journal import Row
+from toolchain.data.journal import Rows
 from toolchain.data.originals import changes
 from toolchain.data.selection import select
 from toolchain.data.source import fingerprint, open_source
@@ -83,32 +84,28 @@ def _is_streamed(source: Source, size: int, limit_gib: float) -> bool:
     return True
 
 
-def _dataset(
-    recipe: Recipe, source: Source, rows: Sequence[Row], out: Path, streamed: bool
-) -> Dataset:
+def _dataset(recipe: Recipe, source: Source, rows: Rows, out: Path, streamed: bool) -> Dataset:
     layout, items, size = source.layout, source.layout.items, int(recipe.input.size or 0)
-    bad = [(items[row.position].name, row.reason) for row in rows if row.reason]
+    bad = [(items.names[place], rows.reasons[place]) for place in sorted(rows.reasons)]
     if bad and recipe.data.on_bad_image == "error":
         raise _bad_images(bad)
-    good = [row for row in rows if not row.reason]
+    good = rows.good()
     where = recipe.data.path or recipe.data.source
-    pictures = [row.picture for row in good]
-    chosen = select(
-        [items[row.position] for row in good], pictures, layout.classes, recipe.data, where
-    )
-    kept = [good[place] for place in chosen.places]
+    pictures = Hashes(rows.picture).take(good)
+    chosen = select(items.take(good), pictures, layout.classes, recipe.data, where)
+    kept = good[chosen.places]
     notes = (f"layout: {layout.name}", *layout.notes, *changes(source, size), *chosen.notes)
     return Dataset(
         folder=out,
         classes=layout.classes,
         size=size,
-        names=tuple(items[row.position].name for row in kept),
+        names=items.names.take(kept),
         labels=chosen.labels,
         splits=chosen.splits,
-        sha256=tuple(row.sha256 for row in kept),
+        sha256=Hashes(rows.sha256).take(kept),
         skipped=(*layout.skipped, *bad, *chosen.skipped),
         notes=notes,
-        rows=() if len(kept) == len(rows) else tuple(row.position for row in kept),
+        rows=() if len(kept) == len(items) else Numbers(kept),
         streamed=streamed,
     )
 

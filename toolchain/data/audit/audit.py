@@ -7,8 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
-
+from toolchain.columns import Choices, Numbers
 from toolchain.data.audit.classes import class_findings
 from toolchain.data.audit.copies import Placed, exact_findings, first_of_each, near_findings
 from toolchain.data.audit.findings import Audit, Finding, Kind
@@ -19,7 +18,7 @@ from toolchain.data.sources.base import Source
 from toolchain.data.split import assign
 from toolchain.models import locate
 from toolchain.recipe import Recipe
-from toolchain.values import SPLITS, Split
+from toolchain.values import SPLITS
 
 
 def audit(recipe: Recipe, *, near: bool = True) -> Audit:
@@ -36,11 +35,9 @@ def audit(recipe: Recipe, *, near: bool = True) -> Audit:
     started = time.monotonic()
     source = audited_source(recipe)
     seen = scan(source, near=near)
-    given: list[Split | None] = [item.split for item in seen.items]
-    index = {name: label for label, name in enumerate(source.layout.classes)}
-    labels = [index[item.class_name] for item in seen.items]
-    splits = assign(seen.sha256, labels, given, recipe.data)
-    placed = Placed(seen.items, seen.sha256, splits)
+    labels = Numbers(seen.items.labels(source.layout.classes))
+    splits = assign(seen.sha256, labels, seen.items.splits, recipe.data)
+    placed = Placed(seen.items, seen.sha256, Choices.of(splits))
     counts = _counts(source, placed)
     findings = [*seen.findings, *_missing(source), *exact_findings(placed), *class_findings(counts)]
     if near:
@@ -67,7 +64,7 @@ def audited_source(recipe: Recipe) -> Source:
 
 
 def _counts(source: Source, placed: Placed) -> dict[str, dict[str, int]]:
-    pairs = zip(placed.splits, (item.class_name for item in placed.items), strict=True)
+    pairs = zip(placed.splits, placed.items.classes, strict=True)
     counts = Counter(pairs)
     classes = source.layout.classes
     return {split: {name: counts[split, name] for name in classes} for split in SPLITS}
@@ -80,7 +77,7 @@ def _missing(source: Source) -> Iterator[Finding]:
 
 
 def _near(seen: Scan) -> list[NearGroup]:
-    first = np.asarray(first_of_each(seen.sha256), np.int64)
+    first = first_of_each(seen.sha256)
     groups = near_groups(seen.looks[first], seen.thumbs[first])
     return [
         dataclasses.replace(group, members=tuple(first[list(group.members)].tolist()))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from toolchain.columns import Places, first_places
 from toolchain.data.audit.findings import Finding, Kind
 from toolchain.data.audit.near import NearGroup
 from toolchain.data.duplicates import KEPT_FIRST
-from toolchain.data.sources.base import Item
+from toolchain.data.sources.items import Items
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
     """The good images with their hashes and splits, in the order read."""
 
-    items: Sequence[Item]
+    items: Items
     sha256: Sequence[str]
     splits: Sequence[str]
 
@@ -26,11 +28,11 @@ class Placed:
 
     def names(self, members: Iterable[int]) -> tuple[str, ...]:
         """Names at these positions."""
-        return tuple(self.items[at].name for at in members)
+        return tuple(self.items.names[at] for at in members)
 
     def classes(self, members: Iterable[int]) -> list[str]:
         """Their class names, each once, sorted."""
-        return sorted({self.items[at].class_name for at in members})
+        return sorted({self.items.classes[at] for at in members})
 
     def splits_of(self, members: Iterable[int]) -> list[str]:
         """Their splits, each once, the one that is kept first."""
@@ -39,10 +41,12 @@ class Placed:
 
 def exact_groups(sha256: Sequence[str]) -> list[list[int]]:
     """Positions of equal hashes, every group of two or more, in the order of their first."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for position, digest in enumerate(sha256):
-        groups[digest].append(position)
-    return [members for members in groups.values() if len(members) > 1]
+    first = first_places(sha256)
+    groups: dict[int, list[int]] = {}
+    for position in np.flatnonzero(first != np.arange(len(first))).tolist():
+        head = int(first[position])
+        groups.setdefault(head, [head]).append(position)
+    return [groups[head] for head in sorted(groups)]
 
 
 def exact_findings(placed: Placed) -> Iterator[Finding]:
@@ -81,9 +85,7 @@ def near_findings(placed: Placed, groups: Iterable[NearGroup]) -> Iterator[Findi
             yield Finding(Kind.NEAR_DUPLICATE, names, alike)
 
 
-def first_of_each(sha256: Sequence[str]) -> list[int]:
-    """Positions of the images whose pixels were not there before, ascending."""
-    first: dict[str, int] = {}
-    for position, digest in enumerate(sha256):
-        first.setdefault(digest, position)
-    return list(first.values())
+def first_of_each(sha256: Sequence[str]) -> Places:
+    """Positions of the images whose pixels were not there before, int64 [n], ascending."""
+    first = first_places(sha256)
+    return np.flatnonzero(first == np.arange(len(first))).astype(np.int64)

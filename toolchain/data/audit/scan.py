@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from toolchain.columns import Hashes
 from toolchain.data.audit.findings import Finding, Kind
 from toolchain.data.audit.near import MIN_CONTRAST, SIDE, appearance, reduced
 from toolchain.data.parallel import in_threads
-from toolchain.data.sources.base import Item, Source
+from toolchain.data.sources.base import Source
+from toolchain.data.sources.items import Item, Items
 from toolchain.errors import ImageError
 from toolchain.images.decode import MAX_BYTES, MAX_PIXELS, open_rgb, picture_sha256
 from toolchain.images.header import SUFFIX_FORMATS, Header, ends_early, read_header, sniff
@@ -63,8 +65,8 @@ class Scan:
       images, bytes: read, broken ones included.
     """
 
-    items: tuple[Item, ...]
-    sha256: tuple[str, ...]
+    items: Items
+    sha256: Hashes
     looks: NDArray[np.uint64]
     thumbs: NDArray[np.uint8]
     findings: tuple[Finding, ...]
@@ -87,23 +89,26 @@ def scan(source: Source, *, near: bool) -> Scan:
     # Filled in place: of a million images, a list of small arrays would take 100 bytes more each.
     looks = np.zeros(count, np.uint64)
     thumbs = np.zeros((count, SIDE * SIDE), np.uint8)
-    items: list[Item] = []
-    hashes: list[str] = []
+    hashes = np.zeros((count, 32), np.uint8)
     findings: list[Finding] = []
-    images = total = 0
-    for seen in track(in_threads(source.read(), work), "checking", total=count):
-        images += 1
-        total += seen.bytes
-        findings += seen.findings
-        if seen.sha256:
-            looks[len(items)] = seen.look
-            thumbs[len(items)] = seen.thumb.ravel()
-            items.append(seen.item)
-            hashes.append(seen.sha256)
-    good = len(items)
-    return Scan(
-        tuple(items), tuple(hashes), looks[:good], thumbs[:good], tuple(findings), images, total
-    )
+    images = total = good = 0
+
+    def items() -> Iterator[Item]:
+        nonlocal images, total, good
+        for seen in track(in_threads(source.read(), work), "checking", total=count):
+            images += 1
+            total += seen.bytes
+            findings.extend(seen.findings)
+            if seen.sha256:
+                hashes[good] = np.frombuffer(bytes.fromhex(seen.sha256), np.uint8)
+                if near:  # else what was never written takes no memory
+                    looks[good], thumbs[good] = seen.look, seen.thumb.ravel()
+                good += 1
+                yield seen.item
+
+    packed = Items.of(items())
+    sha256 = Hashes(hashes[:good])
+    return Scan(packed, sha256, looks[:good], thumbs[:good], tuple(findings), images, total)
 
 
 def look_at(item: Item, data: bytes, *, near: bool) -> Seen:

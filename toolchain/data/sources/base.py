@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from toolchain.data.containers import Container, Entry, FolderContainer
+from toolchain.columns import Index, Texts
+from toolchain.data.containers import Container, Entries, Entry, FolderContainer
+from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES, SUFFIXES
 from toolchain.values import Split
@@ -26,15 +29,6 @@ SPLIT_NAMES: Final[dict[str, Split]] = {
     "test": "test",
     "testing": "test",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """An image that has a class, and a split where the layout gives one."""
-
-    name: str
-    class_name: str
-    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,7 @@ class Layout:
 
     name: str
     classes: tuple[str, ...]
-    items: tuple[Item, ...]
+    items: Items
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
@@ -76,9 +70,10 @@ class ContainerSource:
 
     def read(self) -> Iterator[tuple[Item, bytes]]:
         """See `Source.read`; the order is the container's."""
-        items = {item.name: item for item in self.layout.items}
-        for name, data in self.container.read(items.keys()):
-            yield items[name], data
+        items = self.layout.items
+        places = Index(items.names)
+        for name, data in self.container.read(places.keys()):
+            yield items[places[name]], data
 
 
 class ArraySource:
@@ -108,9 +103,9 @@ class Place:
 
     path: Path
     container: Container
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
 
-    def images(self) -> list[str]:
+    def images(self) -> Texts:
         """Names of the photos, hidden ones left out."""
         return image_names(self.entries)
 
@@ -146,15 +141,16 @@ class ListedFolder(FolderContainer):
         super().__init__(path)
         self.names = frozenset(names)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Entries:
         """The named files that are there and below the folder; one behind a link is not."""
         root = self.path.resolve()
-        found = []
-        for name in sorted(self.names):
-            size = _size_below(root, name)
-            if size is not None:
-                found.append(Entry(name, size, False))
-        return found
+        sizes = ((name, _size_below(root, name)) for name in sorted(self.names))
+        return Entries.of(Entry(name, size, False) for name, size in sizes if size is not None)
+
+    def _stamps(self) -> Iterator[tuple[str, int, int]]:
+        for entry in self.entries():
+            stamp = os.lstat(f"{self.path}/{entry.name}").st_mtime_ns
+            yield entry.name, entry.bytes, stamp
 
 
 def _size_below(root: Path, name: str) -> int | None:
@@ -172,9 +168,9 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) or "/." in name or "/__MACOSX" in name
 
 
-def image_names(entries: Sequence[Entry]) -> list[str]:
+def image_names(entries: Sequence[Entry]) -> Texts:
     """Names of the files that are photos by their suffix, hidden ones left out."""
-    return list(_named(entries, tuple(SUFFIXES)))
+    return Texts(_named(entries, tuple(SUFFIXES)))
 
 
 def _named(entries: Iterable[Entry], suffixes: tuple[str, ...]) -> Iterator[str]:
@@ -188,7 +184,7 @@ def _named(entries: Iterable[Entry], suffixes: tuple[str, ...]) -> Iterator[str]
 
 def common_root(files: Sequence[str]) -> str:
     """The folder all files share, as "a/b/" or ""; archives often hold one folder of everything."""
-    if not files:
+    if not len(files):
         return ""
     first, last = min(files).split("/")[:-1], max(files).split("/")[:-1]
     shared = []

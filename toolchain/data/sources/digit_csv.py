@@ -20,12 +20,12 @@ from toolchain.data.containers import Container, FolderContainer
 from toolchain.data.sources.base import (
     SPLIT_NAMES,
     ArraySource,
-    Item,
     Layout,
     Place,
     check_classes,
     in_order,
 )
+from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES
 from toolchain.values import Split
@@ -122,12 +122,13 @@ def find(place: Place) -> ArraySource | None:
             "give the one that you mean as data.path",
         )
     given = splits if len(labelled) > 1 else [None]
-    items = [i for table, split in zip(labelled, given, strict=True) for i in _items(table, split)]
-    classes = in_order(item.class_name for item in items)
+    pairs = zip(labelled, given, strict=True)
+    items = Items.of(item for table, split in pairs for item in _items(table, split))
+    classes = in_order(items.classes.values)
     check_classes(classes, labelled[0].where, "give a table with two labels or more")
     notes = [f"{labelled[0].side}x{labelled[0].side} grey rows of {_names(labelled)}"]
     notes += [f"{t.name} has no labels and is left out" for t in tables if not t.labelled]
-    layout = Layout("digit-csv", classes, tuple(items), tuple(notes))
+    layout = Layout("digit-csv", classes, items, tuple(notes))
     return ArraySource(layout, lambda: (row for table in labelled for row in table.pixels()))
 
 

@@ -10,7 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from toolchain.data.sources.base import ArraySource, Item, Layout
+from toolchain.data.sources.base import ArraySource, Layout
+from toolchain.data.sources.items import Item, Items
 from toolchain.errors import MachineError
 
 FINGERPRINT: Final = hashlib.sha256(b"scikit-learn digits, 1797 images").hexdigest()
@@ -32,7 +33,7 @@ def open_digits() -> ArraySource:
         ) from error
     data = load_digits()
     images = (data.images * (255 / 16)).round().astype(np.uint8)
-    items = tuple(
+    items = Items.of(
         Item(f"{label}/{position:04}.png", str(label)) for position, label in enumerate(data.target)
     )
     return ArraySource(Layout("digits", tuple("0123456789"), items), lambda: images)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from toolchain.data.sources.base import Item
+from toolchain.data.sources.items import Item, MisfitError
 
 
-def items(files: Sequence[str], root: str) -> list[Item] | None:
-    """One item a photo, or None where a photo lies beside the class folders."""
+def items(files: Sequence[str], root: str) -> Iterator[Item]:
+    """One item a photo.
+
+    Raises:
+      MisfitError: a photo lies beside the class folders.
+    """
     root = class_root(files, root)
-    found = []
     for name in files:
         parts = name.removeprefix(root).split("/")
         if len(parts) < 2:
-            return None
-        found.append(Item(name, parts[0]))
-    return found
+            raise MisfitError(name)
+        yield Item(name, parts[0])
 
 
 def class_root(files: Sequence[str], root: str) -> str:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from toolchain.data.sources.base import Item
+from toolchain.data.sources.items import Item, MisfitError
 
 _NAME: Final = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)\.\d+\.[A-Za-z]+")
 
 
-def items(files: Sequence[str], root: str) -> list[Item] | None:
-    """One item a photo, or None where a name has another form or lies deeper."""
-    found = []
+def items(files: Sequence[str], root: str) -> Iterator[Item]:
+    """One item a photo.
+
+    Raises:
+      MisfitError: a name has another form or lies deeper.
+    """
     for name in files:
         match = _NAME.fullmatch(name.rsplit("/", 1)[-1])
         if match is None or "/" in name.removeprefix(root):
-            return None
-        found.append(Item(name, match.group(1)))
-    return found
+            raise MisfitError(name)
+        yield Item(name, match.group(1))
 
 
 def empty_folders(files: Sequence[str], folders: Sequence[str], root: str) -> list[str]:

@@ -19,14 +19,8 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.data.sources.base import (
-    ArraySource,
-    Item,
-    Layout,
-    Place,
-    check_classes,
-    in_order,
-)
+from toolchain.data.sources.base import ArraySource, Layout, Place, check_classes, in_order
+from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_PIXELS
 from toolchain.values import Split
@@ -70,21 +64,21 @@ def find(place: Place) -> ArraySource | None:
       DataError: no known pair of arrays, an array of another type or shape, a damaged file.
     """
     files = place.files(".npz")
-    if len(files) != 1 or place.images():
+    if len(files) != 1 or len(place.images()):
         return None
     path = place.container.path / files[0]
     if not path.is_file():  # it lies in an archive
         return None
     pairs = _pairs(path)
-    items = [
+    items = Items.of(
         Item(f"{images}/{row}", label, split)
         for images, labels, split in pairs
         for row, label in enumerate(_labels(path, images, labels))
-    ]
-    classes = in_order(item.class_name for item in items)
+    )
+    classes = in_order(items.classes.values)
     check_classes(classes, str(path), "give images of two classes or more")
     notes = (f"images in {', '.join(images for images, _, _ in pairs)}",)
-    layout = Layout("npz", classes, tuple(items), notes)
+    layout = Layout("npz", classes, items, notes)
     return ArraySource(layout, lambda: (row for pair in pairs for row in _images(path, pair[0])))
 
 

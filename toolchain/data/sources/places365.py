@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from toolchain.data.sources.base import ContainerSource, Item, Layout, Place, check_classes
+from toolchain.data.sources.base import ContainerSource, Layout, Place, check_classes
+from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError
 
 IMAGES: Final = "places365_val.txt"
@@ -49,7 +50,7 @@ def find(place: Place) -> ContainerSource | None:
     notes = _notes(len(there) - len(items), len(categories) - len(classes))
     return ContainerSource(
         place.container,
-        Layout("places365", classes, tuple(items), tuple(notes), tuple(missing)),
+        Layout("places365", classes, Items.of(items), tuple(notes), tuple(missing)),
     )
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from toolchain.data.sources.base import SPLIT_NAMES, Item
+from toolchain.data.sources.base import SPLIT_NAMES
+from toolchain.data.sources.items import Item, MisfitError
 
 
-def items(files: Sequence[str], root: str) -> list[Item] | None:
-    """One item a photo with its split, or None where a photo lies elsewhere."""
-    found = []
+def items(files: Sequence[str], root: str) -> Iterator[Item]:
+    """One item a photo with its split.
+
+    Raises:
+      MisfitError: a photo lies elsewhere.
+    """
     for name in files:
         parts = name.removeprefix(root).split("/")
         split = SPLIT_NAMES.get(parts[0].lower())
         if split is None or len(parts) < 3:
-            return None
-        found.append(Item(name, parts[1], split))
-    return found
+            raise MisfitError(name)
+        yield Item(name, parts[1], split)
 
 
 def empty_folders(files: Sequence[str], folders: Sequence[str], root: str) -> list[str]:

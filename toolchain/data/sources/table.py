@@ -17,13 +17,13 @@ from typing import Final
 from toolchain.data.sources.base import (
     SPLIT_NAMES,
     ContainerSource,
-    Item,
     Layout,
     Place,
     check_classes,
     common_root,
     in_order,
 )
+from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError
 from toolchain.images.decode import SUFFIXES
 from toolchain.values import Split
@@ -69,9 +69,12 @@ def find(place: Place, *, strict: bool = False) -> ContainerSource | None:
     Raises:
       DataError: several tables, a row that cannot be used, fewer than two classes.
     """
+    tables = place.files(*_TABLES)
+    if not tables:
+        return None
     images = frozenset(place.images())
     root = common_root(sorted(images))
-    tables = [name for name in place.files(*_TABLES) if root.startswith(_folder(name))]
+    tables = [name for name in tables if root.startswith(_folder(name))]
     if not strict:
         tables = [name for name in tables if _names_photos(place.text(name), name, images)]
     if not tables:
@@ -114,19 +117,20 @@ def _source(
             )
         if earlier is row and path not in images:
             missing.append(path)
-    items = [Item(p, r.label, r.split) for p, (_, r) in first.items() if p in images]
-    if not items:
+    found = ((path, row) for path, (_, row) in first.items() if path in images)
+    items = Items.of(Item(path, row.label, row.split) for path, row in found)
+    if not len(items):
         raise DataError(
             f"{tables[0]} names no photo that is there; the first is {next(iter(first), 'none')!r}",
             str(place.path),
             "paths are relative to the table",
         )
-    classes = in_order(item.class_name for item in items)
+    classes = in_order(items.classes.values)
     check_classes(classes, place.where(tables[0]), "give a table with a label for each photo")
     notes = [f"labels from {', '.join(tables)}"]
     if left := len(images) - len(items):
         notes.append(f"{left:,} photos are not in the table and are left out")
-    layout = Layout("table", classes, tuple(items), tuple(notes), tuple(missing))
+    layout = Layout("table", classes, items, tuple(notes), tuple(missing))
     return ContainerSource(place.container, layout)
 
 

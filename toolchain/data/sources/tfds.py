@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from toolchain.data.sources.base import SPLIT_NAMES, Item, Layout, check_classes
+from toolchain.data.sources.base import SPLIT_NAMES, Layout, check_classes
+from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError, MachineError
 from toolchain.values import Split
 
@@ -42,8 +43,8 @@ class TfdsSource:
             )
         self._image, self._label = keys[:2]
         self._class_of = label.int2str
-        items = tuple(self._items())
-        filled = {item.class_name for item in items}
+        items = Items.of(self._items())
+        filled = set(items.classes.values)
         names = (str(label.int2str(number)) for number in range(label.num_classes))
         classes = tuple(class_name for class_name in names if class_name in filled)
         check_classes(classes, name, "choose another data set")
