@@ -17,6 +17,7 @@ from toolchain.cli import benchmarking, stages
 from toolchain.contract import SCHEMA
 from toolchain.data.source import fingerprint
 from toolchain.errors import InputError
+from toolchain.photos import PHOTOS_FILE
 from toolchain.recipe import Recipe
 from toolchain.run import Run, sha256_json
 from toolchain.terminal import say
@@ -47,7 +48,15 @@ class Stage:
 STAGES: Final = {
     stage.name: stage
     for stage in (
-        Stage("data", ("data",), (), stages.data, stages.show_data, fingerprint),
+        Stage(
+            "data",
+            ("data",),
+            (),
+            stages.data,
+            stages.show_data,
+            # A table of another form is not read: it is made again, from the cache of pixels.
+            lambda recipe: f"{PHOTOS_FILE} {fingerprint(recipe)}",
+        ),
         Stage(
             "train",
             ("input", "model", "augment", "train", "fine_tune"),
