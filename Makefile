@@ -82,7 +82,7 @@ check: $(STAMP) ## format, lint, types, version
 
 .PHONY: test test-slow
 test: $(STAMP) ## the tests; with TOOLCHAIN_DATA set, those on real data too
-	$(BIN)/pytest -n auto --dist loadfile -m 'not slow' $(TESTS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not slow' $(TESTS)
 test-slow: $(STAMP) ## the tests that take minutes each
 	$(BIN)/pytest -m slow $(TESTS)
 

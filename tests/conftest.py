@@ -28,7 +28,14 @@ def _data_folder() -> Path | None:
     return Path(named) if named else None
 
 
+# What takes longest comes first, so that no process is left with it at the end. The first of them
+# makes the run of the digits, for which the others that read it would only wait.
+_FIRST = ("test_chain.py", "test_real.py", "test_data_real.py", "test_interrupt.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     if _data_folder() is not None:
         return
     skip = pytest.mark.skip(reason="TOOLCHAIN_DATA is not set: no datasets/ and weights/ here")

@@ -33,7 +33,7 @@ def _ctrl_c_is_heard() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_in_training(tmp_path: Path) -> None:
-    options = settings(model__weights="none", input__size=32, train__epochs=1000)
+    options = settings(model__weights="none", model__alpha=0.35, input__size=32, train__epochs=1000)
     process = subprocess.Popen(
         [sys.executable, "-m", "toolchain", "train", "--runs", str(tmp_path), *options],
         stderr=subprocess.PIPE,

@@ -113,7 +113,7 @@ class _Watched:
 
     def __init__(self, array, seen: set[int]) -> None:
         self._array, self._seen = array, seen
-        self.shape = array.shape
+        self.shape, self.dtype = array.shape, array.dtype
 
     def __getitem__(self, rows):
         self._seen.update(int(row) for row in rows)

@@ -6,8 +6,9 @@ import html
 import json
 import re
 import shutil
+import subprocess
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from command_line import settings, toolchain
 from PIL import Image
 
 from toolchain.evidence import ClientResize
+from toolchain.run import Run
 
 STAGES = ("data", "train", "quantize", "export", "verify", "benchmark", "report")
 FILES = (
@@ -108,31 +110,6 @@ def copied(digits_run, tmp_path: Path):
     return replace(digits_run, root=tmp_path / "runs")
 
 
-def test_changing_a_gate_runs_again_what_reads_it(copied) -> None:
-    again = toolchain("run", *copied.options(verify__int8_agreement=0.85))
-    assert again.returncode == 0, again.stderr
-    assert current(again.stderr) == ["data", "train", "quantize", "export"]
-    assert done(again.stderr) == ["verify", "benchmark", "report"]
-
-
-def test_changing_the_export_runs_again_what_reads_it(copied) -> None:
-    options = copied.options(export__formats='["onnx"]', export__opset=19)
-    again = toolchain("run", *options, "--json")
-    assert again.returncode == 0, again.stderr
-    assert current(again.stderr) == ["data", "train", "quantize"]
-    assert done(again.stderr) == ["export", "verify", "benchmark", "report"]
-    names = {path.name for path in copied.run.stage("export").iterdir()}
-    assert {name for name in names if name.startswith("digits.")} == set(FILES[1::2])
-
-
-def test_a_missed_gate_exits_with_3_and_leaves_no_mark(copied) -> None:
-    missed = toolchain("verify", *copied.options(verify__fp32_difference=0.0))
-    assert missed.returncode == 3
-    errors = [line for line in missed.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1
-    assert "verify.fp32_difference" in errors[0]
-
-
 def test_a_damaged_file_is_made_again(copied) -> None:
     """A published file that was touched is noticed, and only its stage and what follows rerun."""
     path = copied.run.stage("report") / "report.md"
@@ -184,44 +161,94 @@ def test_inspect_finds_what_the_name_says(name: str, digits_run) -> None:
     assert data["float_islands"] == []
 
 
-@pytest.fixture
-def coloured(tmp_path: Path) -> Path:
-    """A user's folder: reddish and bluish photos, and a stray text file."""
+@dataclass(frozen=True)
+class PhotoRun:
+    """A finished `toolchain run` of a user's folder, in float: nothing is quantized."""
+
+    photos: Path
+    root: Path
+    result: subprocess.CompletedProcess[str] | None = None
+
+    def type(self, command: str, **changes: object) -> subprocess.CompletedProcess[str]:
+        """The command that made it, with another stage or some settings changed."""
+        options = settings(**FLOAT | changes)
+        return toolchain(command, "--data", self.photos, *options, "--runs", self.root)
+
+    @property
+    def run(self) -> Run:
+        return Run(self.root, "my-photos")
+
+
+FLOAT = {
+    "model__weights": "none",
+    "model__alpha": 0.35,
+    "input__size": 32,
+    "train__epochs": 2,
+    "export__formats": '["onnx"]',
+    "export__precisions": '["fp32"]',
+    "export__onnx_static": "true",
+    "benchmark__runs": 10,
+    "benchmark__seconds": 0,
+    "benchmark__processes": 2,
+    "benchmark__batches": "[1]",
+    "benchmark__warmup_seconds": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def photo_run(tmp_path_factory) -> PhotoRun:
+    """Reddish and bluish photos, and a stray text file."""
+    folder = tmp_path_factory.mktemp("home") / "my photos"
     random = np.random.default_rng(0)
     for channel, name in ((0, "red"), (2, "blue")):
-        folder = tmp_path / "my photos" / name
-        folder.mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
         for index in range(40):
             pixels = random.integers(0, 120, (24, 30, 3), dtype=np.uint8)
             pixels[:, :, channel] += 120
-            Image.fromarray(pixels).save(folder / f"{index}.jpg")
-    (tmp_path / "my photos" / "notes.txt").write_text("from the garden")
-    return tmp_path / "my photos"
+            Image.fromarray(pixels).save(folder / name / f"{index}.jpg")
+    (folder / "notes.txt").write_text("from the garden")
+    made = PhotoRun(folder, tmp_path_factory.mktemp("runs"))
+    return replace(made, result=made.type("run"))
 
 
-def test_own_photos_go_through_without_int8(coloured: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def own(photo_run: PhotoRun, tmp_path: Path) -> PhotoRun:
+    """The run in a place of its own, to be changed."""
+    shutil.copytree(photo_run.root, tmp_path / "runs")
+    return replace(photo_run, root=tmp_path / "runs")
+
+
+def test_own_photos_go_through_without_int8(photo_run: PhotoRun) -> None:
     """Not asked for, nothing is quantized, and the report still has its page."""
-    done_run = toolchain(
-        "run",
-        "--data",
-        coloured,
-        *settings(
-            model__weights="none",
-            input__size=32,
-            train__epochs=2,
-            export__formats='["onnx"]',
-            export__precisions='["fp32"]',
-            benchmark__runs=10,
-            benchmark__seconds=0,
-            benchmark__processes=2,
-            benchmark__warmup_seconds=0,
-        ),
-        cwd=tmp_path,
-    )
-    assert done_run.returncode == 0, done_run.stderr
-    assert done(done_run.stderr) == [name for name in STAGES if name != "quantize"]
-    folder = tmp_path / "runs" / "my-photos"
-    assert not (folder / "quantize").exists()
+    assert photo_run.result.returncode == 0, photo_run.result.stderr
+    folder = photo_run.run.folder
+    assert {path.name for path in (folder / "export").glob("*.onnx")} == {
+        "my-photos.fp32.onnx",
+        "my-photos.fp32.b1.onnx",
+    }
     assert (folder / "export" / "labels.txt").read_text().split() == ["blue", "red"]
-    assert (folder / "export" / "my-photos.fp32.onnx").is_file()
-    assert "my-photos.fp32.onnx" in (folder / "report" / "report.md").read_text()
+    assert (folder / "report" / "report.html").is_file()
+
+
+def test_changing_a_gate_runs_again_what_reads_it(own: PhotoRun) -> None:
+    again = own.type("run", verify__int8_agreement=0.85)
+    assert again.returncode == 0, again.stderr
+    assert current(again.stderr) == ["data", "train", "export"]
+    assert done(again.stderr) == ["verify", "benchmark", "report"]
+
+
+def test_changing_the_export_runs_again_what_reads_it(own: PhotoRun) -> None:
+    again = own.type("benchmark", export__onnx_static="false", export__opset=19)
+    assert again.returncode == 0, again.stderr
+    assert current(again.stderr) == ["data", "train"]
+    assert done(again.stderr) == ["export", "verify", "benchmark"]
+    names = {path.name for path in own.run.stage("export").glob("*.onnx")}
+    assert names == {"my-photos.fp32.onnx"}
+
+
+def test_a_missed_gate_exits_with_3_and_leaves_no_mark(own: PhotoRun) -> None:
+    missed = own.type("verify", verify__fp32_difference=0.0)
+    assert missed.returncode == 3
+    errors = [line for line in missed.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "verify.fp32_difference" in errors[0]

@@ -39,7 +39,7 @@ def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, tmp_path) -> N
     assert quantized.history[0].validation_accuracy >= float_accuracy - LOST_AT_START
     assert QuantizedModel.load(tmp_path) == quantized
     arrays = read_safetensors(tmp_path / "weights.safetensors")
-    graph, ranges = quantized_graph(run.trained, quantized, run.recipe, "int8-qat")
+    graph, ranges = quantized_graph(folded(run.trained, run.recipe), quantized, "int8-qat")
     expected = snap_biases(folded(run.trained, run.recipe), ranges)
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
     assert graph.arrays.keys() == expected.keys()
@@ -56,7 +56,7 @@ def test_int8_ptq_alone_is_calibrated_and_not_trained(small_vgg_run, tmp_path) -
         "quantized.json",
         "sensitivity.json",
     }
-    graph, ranges = quantized_graph(run.trained, quantized, recipe, "int8-ptq")
+    graph, ranges = quantized_graph(folded(run.trained, recipe), quantized, "int8-ptq")
     expected = snap_biases(folded(run.trained, recipe), ranges)
     assert all(np.array_equal(graph.arrays[name], expected[name]) for name in expected)
 
@@ -67,8 +67,8 @@ def test_training_moves_the_weights_of_int8_qat_and_not_those_of_int8_ptq(
     run = small_vgg_run
     recipe = with_training(run.recipe, epochs=1, learning_rate=1e-4)
     quantized = quantize_model(run.trained, run.dataset, recipe, tmp_path)
-    start, ranges = quantized_graph(run.trained, quantized, recipe, "int8-ptq")
-    trained, same = quantized_graph(run.trained, quantized, recipe, "int8-qat")
+    start, ranges = quantized_graph(folded(run.trained, recipe), quantized, "int8-ptq")
+    trained, same = quantized_graph(folded(run.trained, recipe), quantized, "int8-qat")
     assert ranges == same
     expected = snap_biases(folded(run.trained, recipe), ranges)
     assert all(np.array_equal(start.arrays[name], expected[name]) for name in expected)
@@ -85,7 +85,7 @@ def test_training_that_ruins_the_network_is_thrown_away(small_vgg_run, tmp_path)
     assert max(record.validation_accuracy for record in later) < start.validation_accuracy
     assert quantized.best == 0
     arrays = read_safetensors(tmp_path / "weights.safetensors")
-    _, ranges = quantized_graph(run.trained, quantized, recipe, "int8-qat")
+    _, ranges = quantized_graph(folded(run.trained, recipe), quantized, "int8-qat")
     expected = snap_biases(folded(run.trained, recipe), ranges)
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
 
@@ -95,7 +95,7 @@ def test_what_was_saved_computes_what_was_measured(small_vgg_run, tmp_path) -> N
     recipe = with_training(run.recipe, epochs=1, learning_rate=1e-4)
     quantized = quantize_model(run.trained, run.dataset, recipe, tmp_path)
     best = quantized.history[quantized.best]
-    model = qat_model(*quantized_graph(run.trained, quantized, recipe, "int8-qat"))
+    model = qat_model(*quantized_graph(folded(run.trained, recipe), quantized, "int8-qat"))
     validation = pixel_examples(run.dataset, "validation")
     _, accuracy = Inference(model, preparation(recipe)).evaluate(validation)
     assert accuracy == pytest.approx(best.validation_accuracy, abs=SNAPPED)

@@ -78,7 +78,7 @@ def test_mobilenet_with_imagenet_weights_is_that_of_keras(shared_weights: Path, 
     assert path is not None
     assert path.parent == shared_weights
     ours = build_network(recipe, 2)
-    assert path.name in _load_weights(ours, recipe)[0]
+    assert path.name in _load_weights(ours, recipe, path)[0]
     theirs = tf_keras.applications.MobileNetV2(
         weights=None, include_top=False, input_shape=(160, 160, 3)
     )
@@ -93,7 +93,7 @@ def test_mobilenet_with_imagenet_weights_is_that_of_keras(shared_weights: Path, 
 def test_vgg16_with_imagenet_weights_sees_what_keras_sees(shared_weights: Path, photos) -> None:
     recipe = recipe_of(96, "vgg16", model={"weights": "imagenet"})
     ours = build_network(recipe, 2)
-    _load_weights(ours, recipe)
+    _load_weights(ours, recipe, find_imagenet(recipe))
     theirs = tf_keras.applications.VGG16(weights=None, include_top=False, input_shape=(96, 96, 3))
     theirs.load_weights(shared_weights / "vgg16_no_top.h5")
     assert set(variables(backbone_layers(ours))) == set(variables(theirs.layers))
@@ -130,7 +130,7 @@ epochs = 0
 
 [quantize]
 epochs = 1
-calibration_images = 64
+calibration_images = 32
 
 [verify]
 int8_agreement = 0.97

@@ -41,7 +41,7 @@ def shapes(layers) -> dict[str, tuple[int, ...]]:
     return {name: tuple(v.shape) for name, v in variables(layers).items()}
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("alpha", [min(ALPHAS), 0.75, max(ALPHAS)])
 def test_mobilenet_has_the_published_weights(alpha: float) -> None:
     ours = build_network(recipe_of(32, model={"alpha": alpha}), 10)
     theirs = applications_mobilenet(32, alpha)
@@ -50,7 +50,7 @@ def test_mobilenet_has_the_published_weights(alpha: float) -> None:
     assert ours.count_params() - head == theirs.count_params()
 
 
-@pytest.mark.parametrize(("size", "alpha"), [(48, 0.35), (49, 0.35), (50, 0.5), (63, 1.3)])
+@pytest.mark.parametrize(("size", "alpha"), [(48, 0.35), (49, 0.5), (63, 1.3)])
 def test_mobilenet_computes_what_keras_computes(size: int, alpha: float) -> None:
     """Padding "same" stands for Keras' padding by hand, at even and odd sizes at every depth."""
     ours = build_network(recipe_of(size, model={"alpha": alpha}), 10)

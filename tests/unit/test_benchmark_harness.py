@@ -287,10 +287,10 @@ def test_turns_are_cut_short_when_the_time_is_over(
 def test_a_width_is_gone_on_for_until_it_is_reached_or_time_is_over(
     good: ExportedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "_START_SECONDS", 2.0)
+    monkeypatch.setattr(plan, "_START_SECONDS", 1.0)
 
     def processes(width: float) -> int:
-        section = dataclasses.replace(QUICK, width=width, seconds=1.0)
+        section = dataclasses.replace(QUICK, width=width, seconds=0.5)
         (row,) = measure(good, section=section).measurements
         return row.latency.rounds // ROUNDS
 

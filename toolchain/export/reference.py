@@ -9,6 +9,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from toolchain.evidence import Heatmaps
+from toolchain.quantization.fold import fold
 from toolchain.quantization.qat import qat_model
 from toolchain.quantization.stage import quantized_graph, restore
 from toolchain.recipe import Recipe
@@ -38,11 +39,12 @@ def reference_probabilities(
     tf_keras.mixed_precision.set_global_policy("float32")
     examples = Examples(dataset.pixels(), dataset.label_array(), rows)
     prepare = preparation(recipe)
-    models: dict[str, Any] = {"fp32": restore(trained, recipe)}
+    network = restore(trained, recipe)
+    models: dict[str, Any] = {"fp32": network}
     if quantized is not None:
+        graph = fold(network)
         for precision in recipe.int8_precisions():
-            graph, ranges = quantized_graph(trained, quantized, recipe, precision)
-            models[precision] = qat_model(graph, ranges)
+            models[precision] = qat_model(*quantized_graph(graph, quantized, precision))
     answers = {}
     for name, model in models.items():
         label = f"Keras {name} on the test split"

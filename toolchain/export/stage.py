@@ -76,9 +76,9 @@ def export_models(
     configure(
         dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, precision="float32"))
     )
-    entries = {}
+    entries, graph = {}, folded(trained, recipe)
     for precision in recipe.export.precisions:
-        source = _source(trained, quantized, recipe, precision)
+        source = _source(graph, trained, quantized, precision)
         base = _contract(source, dataset, recipe, lineage, precision)
         for name, asked in _variants(base, recipe).items():
             with working(f"writing {name}"):
@@ -95,14 +95,14 @@ def export_models(
 
 
 def _source(
-    trained: TrainedModel, quantized: QuantizedModel | None, recipe: Recipe, precision: str
+    graph: Graph, trained: TrainedModel, quantized: QuantizedModel | None, precision: str
 ) -> _Source:
     if precision in KERNELS:
         best = trained.history[trained.best]
-        return _Source(folded(trained, recipe), None, trained.folder / WEIGHTS_FILE, best)
+        return _Source(graph, None, trained.folder / WEIGHTS_FILE, best)
     if quantized is None:
         raise InputError(f"expected a quantized model to write {precision} from, received none")
-    graph, ranges = quantized_graph(trained, quantized, recipe, precision)
+    graph, ranges = quantized_graph(graph, quantized, precision)
     measured = quantized.history[0 if precision == "int8-ptq" else quantized.best]
     return _Source(graph, ranges, quantized.folder / WEIGHTS_OF[precision], measured)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from tf_keras import layers
 from toolchain.errors import ModelError
 from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Graph, Node, Op
 from toolchain.training.weights import Arrays
+
+# A layer, the graph's name of its operation (None at the input) -> what is built in its place.
+Wrap = Callable[[Any, str | None], Any]
 
 
 def fold(network: tf_keras.Model) -> Graph:
@@ -98,26 +102,27 @@ def _fold_into(arrays: Arrays, name: str, norm: Any) -> None:
     arrays[f"{name}/bias"] = bias.astype(np.float32)
 
 
-def to_keras(graph: Graph) -> tf_keras.Model:
-    """A flat Keras model of the graph: float32 [batch, size, size, 3] -> logits."""
+def to_keras(graph: Graph, wrap: Wrap = lambda layer, op: layer) -> tf_keras.Model:
+    """A flat Keras model of the graph: float32 [batch, size, size, 3] -> logits.
+
+    Args:
+      graph: folded network.
+      wrap: what to build into the model in the place of a layer.
+    """
     image = layers.Input((graph.size, graph.size, 3), name=IMAGE)
     # A layer of its own that quantization can put the input's 8 bits on.
-    tensors = {IMAGE: layers.Activation("linear", name=f"{IMAGE}_quantized")(image)}
+    entry = layers.Activation("linear", name=f"{IMAGE}_quantized")
+    tensors = {IMAGE: wrap(entry, None)(image)}
     for node in graph.nodes:
         inputs = [tensors[name] for name in node.inputs]
         layer = _layer(node, graph)
-        tensors[node.name] = layer(inputs if node.op == "add" else inputs[0])
-    model = tf_keras.Model(image, tensors[graph.nodes[-1].name], name="folded")
-    for node in graph.nodes:
-        if node.op in WITH_WEIGHTS:
-            kernel, bias = graph.arrays[f"{node.name}/kernel"], graph.arrays[f"{node.name}/bias"]
-            model.get_layer(node.name).set_weights([kernel, bias])
-    return model
+        tensors[node.name] = wrap(layer, node.op)(inputs if node.op == "add" else inputs[0])
+    return tf_keras.Model(image, tensors[graph.nodes[-1].name], name="folded")
 
 
 def _layer(node: Node, graph: Graph) -> Any:
     if node.op in WITH_WEIGHTS:
-        return _linear_layer(node, graph.arrays[f"{node.name}/kernel"].shape)
+        return _linear_layer(node, graph)
     plain = {
         "relu": lambda: layers.ReLU(name=node.name),
         "relu6": lambda: layers.ReLU(6.0, name=node.name),
@@ -130,13 +135,16 @@ def _layer(node: Node, graph: Graph) -> Any:
     return plain[node.op]()
 
 
-def _linear_layer(node: Node, shape: tuple[int, ...]) -> Any:
+def _linear_layer(node: Node, graph: Graph) -> Any:
+    kernel = graph.arrays[f"{node.name}/kernel"]
+    known: dict[str, Any] = {
+        "name": node.name,
+        "bias_initializer": tf_keras.initializers.Constant(graph.arrays[f"{node.name}/bias"]),
+    }
+    weights = tf_keras.initializers.Constant(kernel)
     if node.op == "dense":
-        return layers.Dense(shape[1], name=node.name)
+        return layers.Dense(kernel.shape[1], kernel_initializer=weights, **known)
+    known |= {"strides": node.stride, "padding": node.padding}
     if node.op == "depthwise":
-        return layers.DepthwiseConv2D(
-            shape[:2], strides=node.stride, padding=node.padding, name=node.name
-        )
-    return layers.Conv2D(
-        shape[3], shape[:2], strides=node.stride, padding=node.padding, name=node.name
-    )
+        return layers.DepthwiseConv2D(kernel.shape[:2], depthwise_initializer=weights, **known)
+    return layers.Conv2D(kernel.shape[3], kernel.shape[:2], kernel_initializer=weights, **known)

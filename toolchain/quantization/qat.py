@@ -12,12 +12,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_layout_transform,
-)
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-    default_8bit_quantize_registry,
-)
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_wrapper
 
 from toolchain.quantization.fold import to_keras
 from toolchain.quantization.graph import (
@@ -31,7 +26,7 @@ from toolchain.training.weights import Arrays
 _keras: Any = tfmot.quantization.keras
 _Quantizer: Any = _keras.quantizers.Quantizer
 _QuantizeConfig: Any = _keras.QuantizeConfig
-_QuantizeScheme: Any = _keras.QuantizeScheme
+_QuantizeWrapper: Any = quantize_wrapper.QuantizeWrapperV2
 # The attribute that holds the kernel of a Keras layer, by the graph's name of the operation.
 _ATTRIBUTES = {"conv": "kernel", "dense": "kernel", "depthwise": "depthwise_kernel"}
 
@@ -108,10 +103,7 @@ def _largest_pairs(kernel: Any) -> Any:
 
 
 class LayerQuantization(_QuantizeConfig):
-    """What is rounded in one layer: its kernel, if it has one, and its output, if asked.
-
-    The arguments are plain data because tfmot clones the model through their config.
-    """
+    """What is rounded in one layer: its kernel, if it has one, and its output, if asked."""
 
     def __init__(self, kind: str | None, low: float | None, high: float | None) -> None:
         self.kind = kind
@@ -147,47 +139,33 @@ class LayerQuantization(_QuantizeConfig):
         return {"kind": self.kind, "low": self.low, "high": self.high}
 
 
-class _Scheme(_QuantizeScheme):
-    """Take the annotations as they are: no pattern rewriting, every layer was annotated."""
+class _Rounding(_QuantizeWrapper):
+    """tfmot's wrapper, traced as it is written: autograph has nothing to convert in it."""
 
-    def get_layout_transformer(self) -> Any:
-        return _AsItIs()
-
-    def get_quantize_registry(self) -> Any:
-        return default_8bit_quantize_registry.Default8BitQuantizeRegistry()
-
-
-class _AsItIs(quantize_layout_transform.QuantizeLayoutTransform):
-    def apply(self, model: Any, layer_quantize_map: Any) -> Any:
-        return model, layer_quantize_map
+    call = tf.autograph.experimental.do_not_convert(_QuantizeWrapper.call)
 
 
 def qat_model(graph: Graph, ranges: dict[str, Affine]) -> tf_keras.Model:
     """The graph with rounding where the int8 files round: normalised image -> logits.
 
+    Each layer is wrapped while the model is built. `quantize_apply` would come to the same
+    wrappers after it has cloned the model four times, which takes four times as long.
+
     Args:
       graph: the folded network.
       ranges: one a name of `graph.range_points`.
     """
-    annotated = tf_keras.models.clone_model(
-        to_keras(graph), clone_function=lambda layer: _annotate(layer, graph, ranges)
-    )
-    with _keras.quantize_scope({"LayerQuantization": LayerQuantization}):
-        model = _keras.quantize_apply(annotated, scheme=_Scheme())
-    set_arrays(model, graph.arrays)
-    return model
+    return to_keras(graph, lambda layer, op: _wrap(layer, op, ranges))
 
 
-def _annotate(layer: Any, graph: Graph, ranges: dict[str, Affine]) -> Any:
-    is_input = layer.name == f"{IMAGE}_quantized"
-    point = ranges.get(IMAGE if is_input else layer.name)
-    op = next((node.op for node in graph.nodes if node.name == layer.name), None)
+def _wrap(layer: Any, op: str | None, ranges: dict[str, Affine]) -> Any:
+    """The layer with rounding of its kernel and its output, where there is something to round."""
+    point = ranges.get(layer.name if op else IMAGE)
     kind = op if op in _ATTRIBUTES else None
-    copy = layer.__class__.from_config(layer.get_config())
-    if isinstance(layer, tf_keras.layers.InputLayer) or (kind is None and point is None):
-        return copy
+    if kind is None and point is None:
+        return layer
     low, high = (None, None) if point is None else (point.low, point.high)
-    return _keras.quantize_annotate_layer(copy, LayerQuantization(kind, low, high))
+    return _Rounding(layer, LayerQuantization(kind, low, high))
 
 
 def _wrapped(model: tf_keras.Model) -> dict[str, Any]:
@@ -209,12 +187,6 @@ def _variables(model: tf_keras.Model) -> dict[str, Any]:
             elif short == "bias":
                 named[f"{name}/bias"] = variable
     return named
-
-
-def set_arrays(model: tf_keras.Model, arrays: Arrays) -> None:
-    """Give a QAT model the unrounded weights `arrays`."""
-    for name, variable in _variables(model).items():
-        variable.assign(arrays[name])
 
 
 def get_arrays(model: tf_keras.Model) -> Arrays:

@@ -105,9 +105,9 @@ def folded(trained: TrainedModel, recipe: Recipe) -> Graph:
 
 
 def quantized_graph(
-    trained: TrainedModel, quantized: QuantizedModel, recipe: Recipe, precision: str
+    graph: Graph, quantized: QuantizedModel, precision: str
 ) -> tuple[Graph, dict[str, Affine]]:
-    """The graph with the weights of "int8-ptq" or "int8-qat", and the ranges."""
+    """The `folded` graph with the weights of "int8-ptq" or "int8-qat", and the ranges."""
     arrays = read_safetensors(quantized.folder / WEIGHTS_OF[precision])
     ranges = {name: Affine(*stored) for name, stored in quantized.ranges.items()}
-    return folded(trained, recipe).with_arrays(arrays), ranges
+    return graph.with_arrays(arrays), ranges

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from toolchain.terminal import say, track
 from toolchain.training.augment import mix
 from toolchain.training.batches import Examples
-from toolchain.training.inference import Inference, Prepare
+from toolchain.training.inference import Inference, Prepare, of_any_length
 from toolchain.training.tensors import lent
 from toolchain.values import EpochRecord
 
@@ -163,15 +163,19 @@ class _Stepper:
         self.optimizer = _optimizer(plan)
         self.optimizer.build(model.trainable_variables)
         self._prepare = tf.function(self._mixed, reduce_retracing=True, autograph=False)
-        self._step = tf.function(
-            self._compute, reduce_retracing=True, autograph=False, jit_compile=plan.xla
-        )
+        self._step = tf.function(self._compute, autograph=False, jit_compile=plan.xla)
+        # Traced once: the last batch of an epoch, which is shorter, would have it traced again.
+        self._traced: Any = None
 
     def __call__(self, inputs: NDArray[Any], labels: NDArray[Any], seed: Any, rate: float) -> Any:
         """Take a step; returns (mean loss, number of right answers) as tensors."""
         prepared, share = self._prepare(lent(inputs), seed)
         self.optimizer.learning_rate.assign(rate)
-        return self._step(prepared, tf.constant(labels), share)
+        arguments = (prepared, tf.constant(labels), share)
+        if self._traced is None:
+            specs = (None if one is None else of_any_length(one) for one in arguments)
+            self._traced = self._step.get_concrete_function(*specs)
+        return self._traced(*arguments)
 
     def _mixed(self, inputs: Any, seed: Any) -> Any:
         """The model's input, and how much of it is each image itself; None where nothing is mixed.

@@ -20,6 +20,11 @@ BATCH = 64
 Prepare = Callable[[Any, Any, bool], Any]
 
 
+def of_any_length(batch: Any) -> Any:
+    """The signature of batches like this tensor or array [n, ...]: no other length is traced."""
+    return tf.TensorSpec([None, *batch.shape[1:]], batch.dtype)
+
+
 class Inference:
     """A model that ends in logits, compiled once: tracing one takes longer than a small epoch."""
 
@@ -29,14 +34,15 @@ class Inference:
             return tf.cast(model(prepared, training=False), tf.float32)
 
         self.model = model
-        self._forward = tf.function(forward, reduce_retracing=True, autograph=False)
+        self._forward = tf.function(forward, autograph=False)
 
     def logits(self, examples: Examples, label: str = "") -> NDArray[np.float32]:
         """The output on every row: float32 [count, outputs]; `label` names a progress bar."""
         batches = examples.in_order(BATCH)
         if label:
             batches = track(batches, label, total=examples.steps(BATCH))
-        return np.concatenate([self._forward(lent(one)).numpy() for one, _ in batches])
+        forward = self._forward.get_concrete_function(of_any_length(examples.inputs))
+        return np.concatenate([forward(lent(one)).numpy() for one, _ in batches])
 
     def evaluate(self, examples: Examples) -> tuple[float, float]:
         """Mean cross-entropy and top-1 accuracy (0..1)."""

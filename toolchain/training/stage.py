@@ -44,9 +44,10 @@ def train_model(dataset: Dataset, recipe: Recipe, out: Path) -> TrainedModel:
       ModelError, MachineError: the backbone's weights, see `pretrained.weights_path`.
     """
     notes = [f"computed on {configure(recipe)}"]
+    weights = weights_path(recipe)
     network = build_network(recipe, len(dataset.classes))
     start = _fine_tune_start(network, recipe)
-    notes += _load_weights(network, recipe)
+    notes += _load_weights(network, recipe, weights)
     phases = [_first_phase(network, dataset, recipe, notes)]
     if recipe.fine_tune.epochs and recipe.model.weights != "none":
         phases.append(_fine_tune(network, dataset, recipe, start))
@@ -101,8 +102,7 @@ def _fine_tune_start(network: tf_keras.Model, recipe: Recipe) -> int:
     return index
 
 
-def _load_weights(network: tf_keras.Model, recipe: Recipe) -> list[str]:
-    path = weights_path(recipe)
+def _load_weights(network: tf_keras.Model, recipe: Recipe, path: Path | None) -> list[str]:
     if path is None:
         return ["backbone from random weights"]
     is_published = recipe.model.backbone == "vgg16" and path.suffix == ".h5"
