@@ -227,7 +227,7 @@ def test_flipped_photos_are_named_and_counted_on_both_sides(tmp_path: Path) -> N
     for flip, at in zip(worse.flips, flipped, strict=True):
         assert (flip.label, flip.before, flip.after) == (LABELS[at], LABELS[at], 0)
     assert (worse.paired.gained, worse.paired.lost) == (0, len(flipped))
-    assert worse.paired.difference.value == -len(flipped) / 60
+    assert worse.paired.difference.value == pytest.approx(-len(flipped) / 60, abs=1e-12)
     assert worse.paired.difference.high < 0
     assert worse.paired.p_value < 0.01
 
