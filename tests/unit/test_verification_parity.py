@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_onnx
 from tiny_network import CLASSES, PREPROCESSING, Weights, contract, images, probabilities
 from tiny_onnx import float_nodes, int8_nodes, write_onnx
 from tiny_tflite import write_float_tflite, write_int8_tflite
@@ -115,6 +116,22 @@ def test_shifted_zero_point_is_caught(tmp_path: Path) -> None:
     found = verified(exported(write_onnx(tmp_path / "tiny.int8-qat.onnx", build, carried)))
     assert not found.passed
     assert re.search(r"of the images get the same class", " ".join(found.files[0].failures))
+
+
+@pytest.mark.parametrize(("calibrated", "passed"), [(True, True), (False, False)])
+def test_ranges_left_at_six_are_caught(
+    calibrated: bool, passed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tfmot starts every range at -6 to 6, where channels that reach 50 are cut off."""
+    own = Weights()
+    wide = {"kernel": 40 * own.kernel, "bias": 40 * own.bias, "dense": own.dense / 40}
+    ranges = {
+        name: (40 * low, 40 * high) if name in ("conv", "mean") else (low, high)
+        for name, (low, high) in tiny_onnx.RANGES.items()
+    }
+    given = ranges if calibrated else dict.fromkeys(ranges, (-6.0, 6.0))
+    monkeypatch.setattr(tiny_onnx, "RANGES", given)
+    assert verified(int8_file(tmp_path, **wide)).passed is passed
 
 
 def test_left_out_softmax_is_caught(tmp_path: Path) -> None:
