@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from networks import randomise, recipe_of
@@ -84,6 +86,29 @@ def test_fine_tuning_changes_what_it_may(augment, published, small_vgg_run, tmp_
     words = " ".join(trained.notes)
     assert sha256_file(path) in words
     assert "fine-tuned from layer block5_conv1" in words
+
+
+def test_views_are_augmented_once_and_the_head_is_trained_on_all_of_them(
+    published, small_vgg_run, tmp_path
+) -> None:
+    from toolchain.training.network import build_network
+    from toolchain.training.stage import _features
+
+    path, _ = published
+    recipe = two_phases(path, augment={"shift": 0.1})
+    recipe = replace(recipe, train=replace(recipe.train, feature_views=2))
+    network, dataset = build_network(recipe, 10), small_vgg_run.dataset
+    train, validation = (_features(network, dataset, s, recipe) for s in ("train", "validation"))
+    count = len(dataset.indices("train"))
+    assert len(train) == 2 * count
+    assert len(validation) == len(dataset.indices("validation"))
+    assert np.array_equal(train.labels[:count], train.labels[count:])
+    # Another shift of each photo in each view, and the same ones when asked again.
+    assert np.mean(np.any(train.inputs[:count] != train.inputs[count:], axis=1)) > 0.9
+    assert np.array_equal(_features(network, dataset, "train", recipe).inputs, train.inputs)
+    trained = train_model(dataset, recipe, tmp_path)
+    assert any("2 augmented views" in note for note in trained.notes)
+    assert trained.history[1].loss < trained.history[0].loss
 
 
 def test_no_epochs_of_fine_tuning_leave_the_backbone_alone(

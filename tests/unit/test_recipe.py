@@ -135,6 +135,10 @@ def test_a_whole_number_stands_for_a_float():
         ({"data": {"path": "x"}, "model": {"alpha": 0.6}}, "model.alpha"),
         ({"data": {"path": "x"}, "model": {"backbone": "vgg16", "alpha": 0.5}}, "model.alpha"),
         ({"data": {"path": "x"}, "input": {"pixels": "caffe"}}, "input.pixels"),
+        (
+            {"data": {"path": "x"}, "augment": {"mixup": 0.2}, "train": {"feature_views": 2}},
+            "train.feature_views",
+        ),
     ],
 )
 def test_keys_that_disagree_are_refused(table, key):

@@ -67,6 +67,11 @@ def cross_check(recipe: Recipe) -> list[str]:
         )
     if isinstance(start, float) and math.isfinite(start) and not 0.0 <= start <= 1.0:
         mistakes.append(f"fine_tune.start: expected a share of 0.0 to 1.0, received {start}")
+    if recipe.train.feature_views and recipe.augment.mixup:
+        mistakes.append(
+            "train.feature_views: expected 0 with augment.mixup, which blends photos and not their "
+            f"features, received {recipe.train.feature_views}"
+        )
     if recipe.input.pixels == "caffe" and model.backbone != "vgg16":
         mistakes.append(f"input.pixels: caffe belongs to vgg16, received backbone {model.backbone}")
     return mistakes

@@ -149,6 +149,12 @@ class TrainSection:
     label_smoothing: float = setting(0.0, "share spread over all classes", low=0.0, high=0.5)
     patience: int = setting(5, "epochs without a better validation loss", low=1, high=10_000)
     seed: int = setting(1, "of weights, order and augmentation", low=0, high=2**31 - 1)
+    feature_views: int = setting(
+        0,
+        "augmented views of a photo whose features train the head; 0: a new one each epoch",
+        low=0,
+        high=1000,
+    )
     precision: str = setting(
         "float32",
         "of the arithmetic",

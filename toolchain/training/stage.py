@@ -115,10 +115,12 @@ def _first_phase(
 ) -> Fitted:
     if recipe.model.weights == "none":
         return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)))
-    if is_active(recipe.augment):
+    views = recipe.train.feature_views
+    if is_active(recipe.augment) and not views:
         notes.append("head trained through the frozen backbone, photos changed every epoch")
         return _frozen(network, dataset, recipe)
-    notes.append("head trained on features of the frozen backbone, computed once")
+    told = f" in {views} augmented views of each photo" if is_active(recipe.augment) else ""
+    notes.append(f"head trained on features of the frozen backbone, computed once{told}")
     return _on_features(network, dataset, recipe)
 
 
@@ -158,23 +160,32 @@ def _frozen(network: tf_keras.Model, dataset: Dataset, recipe: Recipe) -> Fitted
 
 
 def _on_features(network: tf_keras.Model, dataset: Dataset, recipe: Recipe) -> Fitted:
-    """Train the head on cached vectors: the same numbers as through the frozen backbone."""
-    extractor, prepare = feature_extractor(network), preparation(recipe)
-    rows = np.concatenate([dataset.indices("train"), dataset.indices("validation")])
-    everything = Examples(dataset.pixels(), dataset.label_array(), rows)
-    features = Inference(extractor, prepare).logits(everything, "features of the frozen backbone")
-    labels, count = dataset.label_array()[rows], len(dataset.indices("train"))
-    head = build_head(recipe, features.shape[1], len(dataset.classes))
-    plan = _plan(recipe, _as_is)
+    """Train the head on cached vectors: the same numbers as through the frozen backbone.
+
+    With augmentation an epoch is one pass over all views of the photos.
+    """
+    train = _features(network, dataset, "train", recipe)
+    head = build_head(recipe, train.inputs.shape[1], len(dataset.classes))
     fitted = fit(
-        head,
-        Examples(features, labels, np.arange(count)),
-        Examples(features, labels, np.arange(count, len(rows))),
-        plan,
+        head, train, _features(network, dataset, "validation", recipe), _plan(recipe, _as_is)
     )
     for layer in head.layers[1:]:
         network.get_layer(layer.name).set_weights(layer.get_weights())
     return fitted
+
+
+def _features(network: tf_keras.Model, dataset: Dataset, split: Split, recipe: Recipe) -> Examples:
+    """What the frozen backbone makes of a split's photos; of the train split's views, if asked."""
+    photos, prepare = pixel_examples(dataset, split), preparation(recipe)
+    changing = split == "train" and is_active(recipe.augment)
+    views = recipe.train.feature_views if changing else 1
+    extractor = Inference(feature_extractor(network), prepare, changing)
+    found = []
+    for view in range(views):
+        label = f"features of {split}" + (f", view {view + 1} of {views}" if changing else "")
+        found.append(extractor.logits(photos, label, recipe.train.seed, view))
+    labels = np.tile(photos.labels[photos.rows], views)
+    return Examples(np.concatenate(found), labels, np.arange(len(labels)))
 
 
 def _as_is(features: Any, seed: Any, training: bool) -> Any:
