@@ -17,7 +17,7 @@ def is_active(section: AugmentSection) -> bool:
 def augment(pixels: Any, section: AugmentSection, seed: Any) -> Any:
     """Change each image of a batch in its own way; `mixup` is apart, since it changes labels too.
 
-    Flip, rotation, zoom, shift and shear are one affine map and one bilinear resampling; what
+    Flip first. Rotation, zoom, shift and shear are one affine map and one bilinear resampling; what
     comes in from outside repeats the mirrored image. Then brightness, contrast and erasing.
 
     Args:
@@ -29,6 +29,8 @@ def augment(pixels: Any, section: AugmentSection, seed: Any) -> Any:
       float32 of the same shape, in 0..255.
     """
     draw = _Draw(tf.shape(pixels)[0], seed)
+    if section.flip:
+        pixels = _flip(pixels, draw)
     if _moves(section):
         pixels = _affine(pixels, section, draw)
     if section.brightness:
@@ -70,7 +72,13 @@ def mix(inputs: Any, alpha: float, seed: Any) -> tuple[Any, Any]:
 
 
 def _moves(section: AugmentSection) -> bool:
-    return section.flip or any((section.rotation, section.zoom, section.shift, section.shear))
+    return any((section.rotation, section.zoom, section.shift, section.shear))
+
+
+def _flip(pixels: Any, draw: _Draw) -> Any:
+    """Mirror about half of the images: of a MobileNetV2 at 160 resampling cost half of each step."""
+    mirrored = draw.uniform(-1.0, 1.0) < 0.0
+    return tf.where(mirrored[:, None, None, None], tf.reverse(pixels, [2]), pixels)
 
 
 def _erase(pixels: Any, most: float, draw: _Draw) -> Any:
@@ -121,10 +129,8 @@ def _affine(pixels: Any, section: AugmentSection, draw: _Draw) -> Any:
     shift_x = draw.uniform(-section.shift, section.shift) * width
     shift_y = draw.uniform(-section.shift, section.shift) * height
     shear = draw.uniform(-section.shear, section.shear)
-    if section.flip:
-        scale_x = scale_x * tf.sign(draw.uniform(-1.0, 1.0))
     cos, sin = tf.cos(angle), tf.sin(angle)
-    # Output pixel -> input pixel, about the centre: rotation, then shear, then zoom and flip.
+    # Output pixel -> input pixel, about the centre: rotation, then shear, then zoom.
     a, b = scale_x * cos, scale_x * (shear * cos - sin)
     d, e = scale_y * sin, scale_y * (shear * sin + cos)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
