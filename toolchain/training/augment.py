@@ -76,7 +76,7 @@ def _moves(section: AugmentSection) -> bool:
 
 
 def _flip(pixels: Any, draw: _Draw) -> Any:
-    """Mirror about half of the images. Resampling them took half of a step of MobileNetV2 at 160."""
+    """Mirror about half of the images: resampling them took half of a MobileNetV2 step at 160."""
     mirrored = draw.uniform(-1.0, 1.0) < 0.0
     return tf.where(mirrored[:, None, None, None], tf.reverse(pixels, [2]), pixels)
 
