@@ -52,12 +52,12 @@ def test_the_effect_on_each_tflite_file_is_measured(tmp_path: Path) -> None:
     models = [exported(write_float_tflite(tmp_path)), exported(write_float_onnx(tmp_path))]
     pixels, labels = tiny_network.images(12)
     asked = ask(models, pixels)
-    same = client_resize(asked, {3: png(pixels[3]), 7: png(pixels[7])}, labels)
+    same = client_resize(asked, [(place, png(pixels[place])) for place in (3, 7)], labels)
     assert (same.photos, same.byte_difference) == (2, 0.0)
     (effect,) = same.files.values()
     assert (effect.agreement, effect.mean_difference) == (1.0, 0.0)
     large = {place: png(enlarged(picture)) for place, picture in enumerate(pixels)}
-    other = client_resize(asked, large, labels)
+    other = client_resize(asked, large.items(), labels)
     assert list(other.files) == [models[0].path.name]
     (effect,) = other.files.values()
     # Ours averages with the dark; the corners are the pictures that were asked about.
@@ -68,14 +68,14 @@ def test_the_effect_on_each_tflite_file_is_measured(tmp_path: Path) -> None:
     assert effect.accuracy_before == (asked[0].probabilities.argmax(axis=1) == labels).mean()
     other.save(tmp_path)
     assert ClientResize.load(tmp_path) == other
-    wrong = client_resize(asked, large | {0: png(255 - pixels[0])}, labels)
+    wrong = client_resize(asked, (large | {0: png(255 - pixels[0])}).items(), labels)
     assert next(iter(wrong.files.values())).agreement == pytest.approx(11 / 12)
 
 
 def test_nothing_is_measured_without_a_tflite_file_or_a_photo(tmp_path: Path) -> None:
     pixels, labels = tiny_network.images(2)
     asked = ask([exported(write_float_onnx(tmp_path))], pixels)
-    assert client_resize(asked, {0: png(pixels[0])}, labels) is None
+    assert client_resize(asked, [(0, png(pixels[0]))], labels) is None
     asked = ask([exported(write_float_tflite(tmp_path))], pixels)
-    assert client_resize(asked, {}, labels) is None
+    assert client_resize(asked, [], labels) is None
     assert ClientResize.load(tmp_path / "nowhere") is None

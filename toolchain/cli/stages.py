@@ -219,9 +219,12 @@ def _client_resize(recipe: Recipe, asked: Sequence[Asked], photos: Photos) -> Cl
     from toolchain.data.source import open_source
     from toolchain.verification.client_resize import PHOTOS, client_resize
 
-    places = {name: place for place, name in enumerate(photos.names[:PHOTOS])}
-    found = read_some(open_source(recipe), places.keys())
-    return client_resize(asked, {places[name]: data for name, data in found}, photos.labels)
+    def read() -> Iterator[tuple[int, bytes]]:
+        places = {name: place for place, name in enumerate(photos.names[:PHOTOS])}
+        for name, data in read_some(open_source(recipe), places.keys()):
+            yield places[name], data
+
+    return client_resize(asked, read(), photos.labels)
 
 
 def show_verify(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,13 +22,14 @@ Pixels = NDArray[np.uint8]
 
 
 def client_resize(
-    asked: Sequence[Asked], photos: Mapping[int, bytes], labels: NDArray[np.int64]
+    asked: Sequence[Asked], photos: Iterable[tuple[int, bytes]], labels: NDArray[np.int64]
 ) -> ClientResize | None:
     """Ask each .tflite file once more, about pixels as MediaPipe would make them.
 
     Args:
       asked: what the files answered about our pixels.
-      photos: position in those answers -> bytes of the photo.
+      photos: position in those answers and bytes of each photo; read once, and only where there
+        is a .tflite file. One at a time is decoded: large photos would fill the memory together.
       labels: int64 [n], the class of every photo that was asked about.
 
     Returns:
@@ -39,11 +40,14 @@ def client_resize(
       ModelError: a file cannot be run.
     """
     chosen = [one for one in asked if one.model.contract.format == "tflite"]
-    if not chosen or not photos:
+    if not chosen:
         return None
-    places = np.asarray(sorted(photos), np.int64)
     size = chosen[0].model.contract.preprocessing.size
-    ours, theirs = _both([photos[int(place)] for place in places], size)
+    pairs = {place: _both(data, size) for place, data in photos}
+    if not pairs:
+        return None
+    places = np.asarray(sorted(pairs), np.int64)
+    ours, theirs = (np.stack([pairs[int(place)][side] for place in places]) for side in (0, 1))
     return ClientResize(
         photos=len(places),
         byte_difference=float(np.abs(ours.astype(np.int16) - theirs).mean()),
@@ -51,12 +55,11 @@ def client_resize(
     )
 
 
-def _both(photos: Sequence[bytes], size: int) -> tuple[Pixels, Pixels]:
-    """Our pixels and MediaPipe's, uint8 [n, size, size, 3] each."""
-    images = [open_rgb(data, "a test photo") for data in photos]
-    ours = np.stack([resize(image, size) for image in images])
-    corners = [resize_at_corners(to_array(image), size) for image in images]
-    return ours, np.stack([np.round(one).astype(np.uint8) for one in corners])
+def _both(photo: bytes, size: int) -> tuple[Pixels, Pixels]:
+    """Our pixels and MediaPipe's, uint8 [size, size, 3] each."""
+    image = open_rgb(photo, "a test photo")
+    corners = resize_at_corners(to_array(image), size)
+    return resize(image, size), np.round(corners).astype(np.uint8)
 
 
 def _effect(
