@@ -1,5 +1,5 @@
-"""What stages keep for the report: who said what of each photo, where the network looked, and
-which layers rounding hurts, what a client's own resize changes.
+"""What stages keep for the report: who said what of each photo, where the network looked,
+which layers rounding hurts, and what a client's own resize changes.
 
 Of photos, plain arrays in safetensors files beside verification.json, by the photos' positions in
 the Dataset; of layers, JSON beside quantized.json.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from toolchain.errors import ModelError
 from toolchain.run import write_bytes
 from toolchain.saved import load_as, save_value
 
+Kept = TypeVar("Kept")
 ANSWERS_FILE: Final = "answers.safetensors"
 HEATMAPS_FILE: Final = "heatmaps.safetensors"
 SENSITIVITY_FILE: Final = "sensitivity.json"
@@ -175,8 +176,7 @@ class Sensitivity:
         Raises:
           ModelError: the file is damaged.
         """
-        path = folder / SENSITIVITY_FILE
-        return load_as(Sensitivity, path) if path.is_file() else None
+        return _load_json(Sensitivity, folder / SENSITIVITY_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +220,11 @@ class ClientResize:
         Raises:
           ModelError: the file is damaged.
         """
-        path = folder / CLIENT_RESIZE_FILE
-        return load_as(ClientResize, path) if path.is_file() else None
+        return _load_json(ClientResize, folder / CLIENT_RESIZE_FILE)
+
+
+def _load_json(kind: type[Kept], path: Path) -> Kept | None:
+    return load_as(kind, path) if path.is_file() else None
 
 
 def _save(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:

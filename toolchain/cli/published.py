@@ -5,8 +5,9 @@ No other module reads values out of a run's folder, so that `SECURITY.md` promis
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from toolchain.contract import CONTRACT_FILE, ExportedModel, read_contract_file
 from toolchain.evidence import (
@@ -25,6 +26,7 @@ from toolchain.recipe import Recipe
 from toolchain.run import Run
 from toolchain.values import Dataset, QuantizedModel, TrainedModel, Verification, load_verification
 
+Value = TypeVar("Value")
 DATASET: Final = "dataset.json"
 VERIFICATION: Final = "verification.json"
 BENCHMARK: Final = "benchmark.json"
@@ -63,8 +65,7 @@ def quantized(recipe: Recipe, run: Run) -> QuantizedModel | None:
 
 def sensitivity(run: Run) -> Sensitivity | None:
     """What 8 bits do to each layer; None when quantize kept nothing."""
-    folder = _holding(run, "quantize", SENSITIVITY_FILE)
-    return Sensitivity.load(folder) if folder else None
+    return _kept(run, "quantize", SENSITIVITY_FILE, Sensitivity.load)
 
 
 def exported(run: Run) -> list[ExportedModel]:
@@ -83,25 +84,22 @@ def verification(run: Run) -> Verification:
 
 def answers(run: Run) -> Answers | None:
     """What the files said about single photos; None when verify kept nothing."""
-    folder = _holding(run, "verify", ANSWERS_FILE)
-    return Answers.load(folder) if folder else None
+    return _kept(run, "verify", ANSWERS_FILE, Answers.load)
 
 
 def heatmaps(run: Run) -> Heatmaps | None:
     """Where the float network looked; None when verify kept nothing."""
-    folder = _holding(run, "verify", HEATMAPS_FILE)
-    return Heatmaps.load(folder) if folder else None
+    return _kept(run, "verify", HEATMAPS_FILE, Heatmaps.load)
+
+
+def client_resize(run: Run) -> ClientResize | None:
+    """What MediaPipe's resize changes; None when verify measured nothing."""
+    return _kept(run, "verify", CLIENT_RESIZE_FILE, ClientResize.load)
 
 
 def timings(run: Run) -> Benchmark:
     """What was timed on this machine."""
     return load_benchmark(run.require("benchmark", BENCHMARK))
-
-
-def client_resize(run: Run) -> ClientResize | None:
-    """What MediaPipe's resize changes; None when verify measured nothing."""
-    folder = _holding(run, "verify", CLIENT_RESIZE_FILE)
-    return ClientResize.load(folder) if folder else None
 
 
 def benchmark(run: Run) -> Benchmark | None:
@@ -116,9 +114,9 @@ def phones(run: Run) -> dict[str, Benchmark]:
     return {name: load_benchmark(run.require(PHONES, name)) for name in names}
 
 
-def _holding(run: Run, stage: str, name: str) -> Path | None:
-    """A stage's folder after the hash of a file in it was compared; None where none was kept."""
+def _kept(run: Run, stage: str, name: str, load: Callable[[Path], Value | None]) -> Value | None:
+    """What a stage kept in a file whose hash was compared; None where it kept none."""
     manifest = run.manifest(stage)
     if manifest is None or name not in manifest.files:
         return None
-    return run.require(stage, name).parent
+    return load(run.require(stage, name).parent)
