@@ -11,8 +11,9 @@ from networks import randomise, recipe_of
 from toolchain.errors import ModelError, RecipeError
 from toolchain.quantization.stage import restore
 from toolchain.run import sha256_file
-from toolchain.training.network import backbone_layers, build_network
-from toolchain.training.stage import train_model
+from toolchain.training.inference import Inference
+from toolchain.training.network import backbone_layers, build_network, feature_extractor
+from toolchain.training.stage import _features, preparation, train_model
 from toolchain.training.weights import arrays_of, read_safetensors, save_weights, variables
 from toolchain.values import TrainedModel
 
@@ -91,21 +92,19 @@ def test_fine_tuning_changes_what_it_may(augment, published, small_vgg_run, tmp_
 def test_views_are_augmented_once_and_the_head_is_trained_on_all_of_them(
     published, small_vgg_run, tmp_path
 ) -> None:
-    from toolchain.training.network import build_network
-    from toolchain.training.stage import _features
-
     path, _ = published
     recipe = two_phases(path, augment={"shift": 0.1})
     recipe = replace(recipe, train=replace(recipe.train, feature_views=2))
     network, dataset = build_network(recipe, 10), small_vgg_run.dataset
-    train, validation = (_features(network, dataset, s, recipe) for s in ("train", "validation"))
+    extractor = Inference(feature_extractor(network), preparation(recipe))
+    train, validation = (_features(extractor, dataset, s, recipe) for s in ("train", "validation"))
     count = len(dataset.indices("train"))
     assert len(train) == 2 * count
     assert len(validation) == len(dataset.indices("validation"))
     assert np.array_equal(train.labels[:count], train.labels[count:])
     # Another shift of each photo in each view, and the same ones when asked again.
     assert np.mean(np.any(train.inputs[:count] != train.inputs[count:], axis=1)) > 0.9
-    assert np.array_equal(_features(network, dataset, "train", recipe).inputs, train.inputs)
+    assert np.array_equal(_features(extractor, dataset, "train", recipe).inputs, train.inputs)
     trained = train_model(dataset, recipe, tmp_path)
     assert any("2 augmented views" in note for note in trained.notes)
     assert trained.history[1].loss < trained.history[0].loss

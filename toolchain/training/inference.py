@@ -26,13 +26,10 @@ def of_any_length(batch: Any) -> Any:
 
 
 class Inference:
-    """A model that ends in logits, compiled once: tracing one takes longer than a small epoch.
+    """A model that ends in logits, compiled once: tracing one takes longer than a small epoch."""
 
-    With `changing` it sees photos augmented as in training, the model itself in inference mode.
-    """
-
-    def __init__(self, model: tf_keras.Model, prepare: Prepare, changing: bool = False) -> None:
-        def forward(inputs: Any, seed: Any) -> Any:
+    def __init__(self, model: tf_keras.Model, prepare: Prepare) -> None:
+        def forward(inputs: Any, seed: Any, changing: bool) -> Any:
             prepared = prepare(tf.cast(inputs, tf.float32), seed, changing)
             return tf.cast(model(prepared, training=False), tf.float32)
 
@@ -40,19 +37,20 @@ class Inference:
         self._forward = tf.function(forward, autograph=False)
 
     def logits(
-        self, examples: Examples, label: str = "", seed: int = 0, view: int = 0
+        self, examples: Examples, label: str = "", seed: int = 0, view: int | None = None
     ) -> NDArray[np.float32]:
         """The output on every row: float32 [count, outputs]; `label` names a progress bar.
 
-        What is changed in the photos is drawn from `seed`, `view` and the batch.
+        With a `view` photos are augmented as in training, the model still infers; what is changed
+        is drawn from `seed`, `view` and the batch.
         """
         batches = examples.in_order(BATCH)
         if label:
             batches = track(batches, label, total=examples.steps(BATCH))
         forward = self._forward.get_concrete_function(
-            of_any_length(examples.inputs), tf.TensorSpec([2], tf.int32)
+            of_any_length(examples.inputs), tf.TensorSpec([2], tf.int32), view is not None
         )
-        first = view * examples.steps(BATCH)
+        first = (view or 0) * examples.steps(BATCH)
         return np.concatenate(
             [
                 forward(lent(one), tf.constant([seed, first + step], tf.int32)).numpy()

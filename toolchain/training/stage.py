@@ -164,27 +164,28 @@ def _on_features(network: tf_keras.Model, dataset: Dataset, recipe: Recipe) -> F
 
     With augmentation an epoch is one pass over all views of the photos.
     """
-    train = _features(network, dataset, "train", recipe)
-    head = build_head(recipe, train.inputs.shape[1], len(dataset.classes))
-    fitted = fit(
-        head, train, _features(network, dataset, "validation", recipe), _plan(recipe, _as_is)
+    extractor = Inference(feature_extractor(network), preparation(recipe))
+    train, validation = (
+        _features(extractor, dataset, split, recipe) for split in ("train", "validation")
     )
+    head = build_head(recipe, train.inputs.shape[1], len(dataset.classes))
+    fitted = fit(head, train, validation, _plan(recipe, _as_is))
     for layer in head.layers[1:]:
         network.get_layer(layer.name).set_weights(layer.get_weights())
     return fitted
 
 
-def _features(network: tf_keras.Model, dataset: Dataset, split: Split, recipe: Recipe) -> Examples:
+def _features(extractor: Inference, dataset: Dataset, split: Split, recipe: Recipe) -> Examples:
     """What the frozen backbone makes of a split's photos; of the train split's views, if asked."""
-    photos, prepare = pixel_examples(dataset, split), preparation(recipe)
-    changing = split == "train" and is_active(recipe.augment)
-    views = recipe.train.feature_views if changing else 1
-    extractor = Inference(feature_extractor(network), prepare, changing)
+    photos, seed = pixel_examples(dataset, split), recipe.train.seed
+    views: list[int | None] = [None]
+    if split == "train" and is_active(recipe.augment):
+        views = list(range(recipe.train.feature_views))
     found = []
-    for view in range(views):
-        label = f"features of {split}" + (f", view {view + 1} of {views}" if changing else "")
-        found.append(extractor.logits(photos, label, recipe.train.seed, view))
-    labels = np.tile(photos.labels[photos.rows], views)
+    for view in views:
+        label = f"features of {split}" + ("" if view is None else f", view {view + 1}")
+        found.append(extractor.logits(photos, label, seed, view))
+    labels = np.tile(photos.labels[photos.rows], len(views))
     return Examples(np.concatenate(found), labels, np.arange(len(labels)))
 
 
