@@ -12,8 +12,9 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# What the widest vector instructions ask for.
-_ALIGNED: Final = 64
+# What the widest vector instructions ask for; TensorFlow ends the process when memory that it is
+# lent begins elsewhere.
+ALIGNED: Final = 64
 
 Rows = slice | NDArray[np.int64]
 
@@ -128,8 +129,8 @@ class StoredPixels(PixelReader):
 def _aligned(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """An empty array that frameworks can take over without a copy (training/tensors.py)."""
     length = math.prod(shape)
-    whole = np.empty(length + _ALIGNED, np.uint8)
-    start = -whole.ctypes.data % _ALIGNED
+    whole = np.empty(length + ALIGNED, np.uint8)
+    start = -whole.ctypes.data % ALIGNED
     return whole[start : start + length].reshape(shape)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import tensorflow as tf
 from numpy.typing import NDArray
 
-# TensorFlow ends the process when a tensor's memory begins elsewhere (images/stored.py gives this).
-_ALIGNED: Final = 64
+from toolchain.images.stored import ALIGNED
 
 
 def lent(array: NDArray[Any]) -> Any:
@@ -17,7 +16,7 @@ def lent(array: NDArray[Any]) -> Any:
     `tf.constant` copies an array twice: 2.5 MB of 32 photos took 0.3 ms, as long as reading them.
     The array must not be written to afterwards.
     """
-    flags, aligned = array.flags, array.ctypes.data % _ALIGNED == 0
+    flags, aligned = array.flags, array.ctypes.data % ALIGNED == 0
     if aligned and flags.writeable and flags.c_contiguous:
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.constant(array)
