@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 Places = NDArray[np.int64]
 # Turned into Python objects at a time.
 _AT_ONCE: Final = 4096
-_HASH_BYTES: Final = 32
+HASH_BYTES: Final = 32
 
 
 class Column(Sequence[Value], Generic[Value]):
@@ -114,10 +114,13 @@ class Hashes(Column[str]):
         """
         block = bytearray()
         for text in texts:
-            if len(text) != 2 * _HASH_BYTES:
-                raise ValueError(f"expected a sha256 of 64 digits, received {text[:70]!r}")
-            block += bytes.fromhex(text)
-        return Hashes(np.frombuffer(bytes(block), np.uint8).reshape(-1, _HASH_BYTES))
+            block += hash_bytes(text)
+        return Hashes.packed(block)
+
+    @staticmethod
+    def packed(block: bytes | bytearray) -> Hashes:
+        """Those that lie one after the other in `block`."""
+        return Hashes(np.frombuffer(bytes(block), np.uint8).reshape(-1, HASH_BYTES))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -238,6 +241,19 @@ def _everything(places: Places, count: int) -> bool:
     return len(places) == count and bool((np.diff(places, prepend=-1) == 1).all())
 
 
+def hash_bytes(text: str) -> bytes:
+    """The 32 bytes of a sha256 in hex.
+
+    Raises:
+      ValueError: it is none.
+    """
+    found = bytes.fromhex(text)
+    # Space between digits is passed over by Python.
+    if len(text) != 2 * HASH_BYTES or len(found) != HASH_BYTES:
+        raise ValueError(f"expected a sha256 of 64 digits, received {text[:70]!r}")
+    return found
+
+
 def first_places(sha256: Sequence[str]) -> Places:
     """For each hash the position where the same one was first, int64 [count]."""
     places = np.arange(len(sha256), dtype=np.int64)
@@ -249,7 +265,7 @@ def first_places(sha256: Sequence[str]) -> Places:
     same = starts[order[1:]] == starts[order[:-1]]
     some = np.union1d(order[1:][same], order[:-1][same])
     # As bytes of one length, which numpy sorts; of 32 each, no two differ in zeros at the end only.
-    whole = np.ascontiguousarray(sha256.array[some]).view(f"S{_HASH_BYTES}").ravel()
+    whole = np.ascontiguousarray(sha256.array[some]).view(f"S{HASH_BYTES}").ravel()
     places[some] = _first_of_equal(whole, some)
     return places
 

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from toolchain.columns import Choices, Hashes, Numbers, Texts
+from toolchain.columns import Choices, Hashes, Numbers, Texts, hash_bytes
 from toolchain.errors import ModelError
 from toolchain.run import writing
 
@@ -75,12 +75,11 @@ def read_photos(classes: Sequence[str], splits: Sequence[str], folder: Path) -> 
                 labels.append(known[class_name])
                 which.append(places[split])
                 rows.append(int(row))
-                hashes.extend(bytes.fromhex(sha256))
+                hashes.extend(hash_bytes(sha256))
                 yield name
 
     try:
         texts = Texts(names())
-        digests = np.frombuffer(bytes(hashes), np.uint8).reshape(len(texts), 32)
     except (OSError, ValueError, KeyError, OverflowError, csv.Error) as error:
         raise ModelError(f"cannot be read: {error}", str(path), "run: make train") from error
     numbers = np.asarray(rows)
@@ -89,6 +88,6 @@ def read_photos(classes: Sequence[str], splits: Sequence[str], folder: Path) -> 
         texts,
         Numbers(np.asarray(labels)),
         Choices(splits, np.asarray(which)),
-        Hashes(digests),
+        Hashes.packed(hashes),
         () if in_order else Numbers(numbers),
     )

@@ -18,6 +18,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.columns import HASH_BYTES, hash_bytes
+
 # A kill loses nothing, since the system keeps what was written. A power cut loses what was not yet
 # on disk: at most this much work, as rows are held to their hashes before they are trusted.
 _SYNC_SECONDS: Final = 30.0
@@ -85,8 +87,8 @@ class Rows:
 
     def __init__(self, count: int) -> None:
         self.known = np.zeros(count, np.bool_)
-        self.sha256 = np.zeros((count, 32), np.uint8)
-        self.picture = np.zeros((count, 32), np.uint8)
+        self.sha256 = np.zeros((count, HASH_BYTES), np.uint8)
+        self.picture = np.zeros((count, HASH_BYTES), np.uint8)
         self.reasons: dict[int, str] = {}
 
     def put(self, row: Row) -> None:
@@ -98,8 +100,8 @@ class Rows:
         if row.reason:
             self.reasons[row.position] = row.reason
         else:
-            self.sha256[row.position] = np.frombuffer(bytes.fromhex(row.sha256), np.uint8)
-            self.picture[row.position] = np.frombuffer(bytes.fromhex(row.picture), np.uint8)
+            self.sha256[row.position] = np.frombuffer(hash_bytes(row.sha256), np.uint8)
+            self.picture[row.position] = np.frombuffer(hash_bytes(row.picture), np.uint8)
         self.known[row.position] = True
 
     def good(self) -> NDArray[np.int64]:
@@ -137,7 +139,8 @@ def _row(line: str) -> Row | None:
     try:
         if mark == "-":
             return Row(int(position), reason=str(json.loads(last)))
-        whole = len(bytes.fromhex(mark)) == len(bytes.fromhex(last)) == 32
-        return Row(int(position), mark, last) if whole else None
+        for text in (mark, last):
+            hash_bytes(text)
+        return Row(int(position), mark, last)
     except ValueError:
         return None

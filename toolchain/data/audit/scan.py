@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from toolchain.columns import Hashes
+from toolchain.columns import HASH_BYTES, Hashes, hash_bytes
 from toolchain.data.audit.findings import Finding, Kind
 from toolchain.data.audit.near import MIN_CONTRAST, SIDE, appearance, reduced
 from toolchain.data.parallel import in_threads
@@ -89,7 +89,7 @@ def scan(source: Source, *, near: bool) -> Scan:
     # Filled in place: of a million images, a list of small arrays would take 100 bytes more each.
     looks = np.zeros(count, np.uint64)
     thumbs = np.zeros((count, SIDE * SIDE), np.uint8)
-    hashes = np.zeros((count, 32), np.uint8)
+    hashes = np.zeros((count, HASH_BYTES), np.uint8)
     findings: list[Finding] = []
     images = total = good = 0
 
@@ -100,7 +100,7 @@ def scan(source: Source, *, near: bool) -> Scan:
             total += seen.bytes
             findings.extend(seen.findings)
             if seen.sha256:
-                hashes[good] = np.frombuffer(bytes.fromhex(seen.sha256), np.uint8)
+                hashes[good] = np.frombuffer(hash_bytes(seen.sha256), np.uint8)
                 if near:  # else what was never written takes no memory
                     looks[good], thumbs[good] = seen.look, seen.thumb.ravel()
                 good += 1
