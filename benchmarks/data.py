@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from recorded import RESULTS, record
 
 from toolchain.benchmark.machine import describe
 from toolchain.data.parallel import in_threads
@@ -79,7 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="rounds, each side once a round")
     parser.add_argument("--no-memory", action="store_true", help="leave the memory rows out")
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--scratch", help="folder for unpacked photos and caches")
     parser.add_argument("--child", nargs=3, metavar=("SIDE", "PHOTOS", "SIZE"))
     return parser.parse_args()
@@ -287,15 +288,12 @@ def _memory_now() -> dict[str, int]:
 
 
 def _write(result: dict[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     processor = result["machine"]["processor"].lower()
     short = "-".join(word for word in ("intel", "amd", "arm", "apple") if word in processor)
     cores = result["machine"]["logical cores"]
-    name = f"{result['date'][:10]}-{short or platform.machine()}-{cores}-cores-data"
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    text = _markdown(result)
-    (folder / f"{name}.md").write_text(text)
-    print(text)
+    record(
+        result, f"{short or platform.machine()}-{cores}-cores", "data", _markdown(result), folder
+    )
 
 
 def _markdown(result: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import shlex
 import subprocess
@@ -25,6 +24,7 @@ import numpy as np
 from peers.files import candidates_of, write_contracts
 from peers.inputs import Inputs
 from peers.table import markdown
+from recorded import record
 
 from toolchain.benchmark.candidate import Candidate
 from toolchain.benchmark.harness import benchmark
@@ -35,7 +35,6 @@ from toolchain.runtimes import IsolatedRunner
 from toolchain.saved import to_plain
 from toolchain.verification.statistics import wilson
 
-RESULTS = Path(__file__).parent / "results"
 # Peer -> the files it makes.
 PEERS = {
     "tflite-converter": ("converter-ptq.tflite",),
@@ -148,11 +147,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(given, Path(folder))
-    stem = f"{result['date'][:10]}-{given.machine}-quantization-{result['name']}"
-    (RESULTS / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
-    table = markdown(result)
-    (RESULTS / f"{stem}.md").write_text(table)
-    print(table)
+    record(result, given.machine, f"quantization-{result['name']}", markdown(result))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from recorded import record
 
 from toolchain.benchmark import machine
 from toolchain.benchmark.candidate import candidates
@@ -34,7 +34,6 @@ from toolchain.run import sha256_file
 from toolchain.runtimes import IsolatedRunner, read_contract
 from toolchain.runtimes.worker import Worker
 
-RESULTS = Path(__file__).parent / "results"
 # Short turns, often: a busy machine changes within seconds.
 REPEATS = 13
 RUNS = 150
@@ -252,11 +251,7 @@ def main() -> None:
         "aa": aa,
         "seconds": round(time.monotonic() - started),
     }
-    RESULTS.mkdir(exist_ok=True)
-    stem = RESULTS / f"{result['date'][:10]}-{given.machine}-timing"
-    stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(markdown(result))
-    print(markdown(result))
+    record(result, given.machine, "timing", markdown(result))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recorded import RESULTS, record
+
 from toolchain.benchmark.machine import describe
 from toolchain.data.containers import open_container
 from toolchain.recipe import Recipe, parse_recipe
@@ -185,8 +187,8 @@ def verdict(held: bool, epochs: int) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--machine", default="2-cores", help="in the names of the results")
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--machine", default=f"{os.cpu_count()}-cores", help="for the file's name")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -222,10 +224,7 @@ def main() -> None:
             "points": verdict(abs(points) <= POINTS_AT_MOST, given.epochs),
         },
     }
-    base = given.results / f"{result['date'][:10]}-{given.machine}-training"
-    base.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    base.with_suffix(".md").write_text(markdown(result))
-    print(markdown(result))
+    record(result, given.machine, "training", markdown(result), given.results)
 
 
 if __name__ == "__main__":
