@@ -70,11 +70,7 @@ def test_the_split_does_not_depend_on_the_size(files, tmp_path: Path) -> None:
 def test_what_was_saved_is_what_was_returned(files, tmp_path: Path, out: Path) -> None:
     dataset = build_dataset(recipe_of(write_folder(tmp_path / "x", files)), out)
     assert Dataset.load(out) == dataset
-    assert sorted(path.name for path in out.iterdir()) == [
-        "dataset.json",
-        "photos.csv",
-        "pixels.npy",
-    ]
+    assert sorted(path.name for path in out.iterdir()) == FILES
 
 
 def test_an_archive_gives_the_dataset_of_its_folder(files, tmp_path: Path) -> None:
@@ -118,11 +114,7 @@ def test_bad_images_are_left_out_when_asked(files, tmp_path: Path, out: Path) ->
     assert len(pixels) == len(dataset.names) == len(files)
     for row, name in enumerate(dataset.names):
         assert np.array_equal(pixels[row], pixels_of(files[name], name, SIZE))
-    assert sorted(path.name for path in out.iterdir()) == [
-        "dataset.json",
-        "photos.csv",
-        "pixels.npy",
-    ]
+    assert sorted(path.name for path in out.iterdir()) == FILES
 
 
 def test_a_class_of_bad_images_alone_is_refused(files, tmp_path: Path, out: Path) -> None:

@@ -13,7 +13,7 @@ from toolchain.columns import Index, Texts
 from toolchain.data.containers import Container, FolderContainer, TarContainer, ZipContainer
 from toolchain.data.sources.base import ContainerSource, Source
 from toolchain.errors import DataError
-from toolchain.images.decode import MAX_BYTES, read_at_most
+from toolchain.images.decode import MAX_BYTES, read_bounded
 
 Fetch = Callable[[str], bytes]
 
@@ -60,7 +60,7 @@ def _in_folder(folder: Path) -> Fetch:
     def fetch(name: str) -> bytes:
         try:
             with (folder / name).open("rb") as file:
-                return read_at_most(file, MAX_BYTES)
+                return read_bounded(file)
         except OSError as error:
             raise _unreadable(folder / name, error) from error
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from toolchain.columns import Column, Places, Texts
 from toolchain.errors import DataError
-from toolchain.images.decode import MAX_BYTES, read_at_most
+from toolchain.images.decode import MAX_BYTES, read_bounded
 
 MAX_FILES: Final = 5_000_000
 MAX_TOTAL_BYTES: Final = 1 << 40
@@ -166,7 +166,7 @@ class FolderContainer:
         for name in wanted if isinstance(wanted, KeysView) else sorted(wanted):
             try:
                 with (self.path / name).open("rb") as file:
-                    data = read_at_most(file, MAX_BYTES)
+                    data = read_bounded(file)
             except OSError as error:
                 raise DataError(
                     f"the photo cannot be read: {error.strerror}", str(self.path / name)

@@ -76,7 +76,8 @@ def export_models(
     configure(
         dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, precision="float32"))
     )
-    entries, graph = {}, folded(trained, recipe)
+    entries: dict[str, ContractEntry] = {}
+    graph = folded(trained, recipe)
     for precision in recipe.export.precisions:
         source = _source(graph, trained, quantized, precision)
         base = _contract(source, dataset, recipe, lineage, precision)
@@ -102,9 +103,9 @@ def _source(
         return _Source(graph, None, trained.folder / WEIGHTS_FILE, best)
     if quantized is None:
         raise InputError(f"expected a quantized model to write {precision} from, received none")
-    graph, ranges = quantized_graph(graph, quantized, precision)
+    rounded, ranges = quantized_graph(graph, quantized, precision)
     measured = quantized.history[0 if precision == "int8-ptq" else quantized.best]
-    return _Source(graph, ranges, quantized.folder / WEIGHTS_OF[precision], measured)
+    return _Source(rounded, ranges, quantized.folder / WEIGHTS_OF[precision], measured)
 
 
 def _contract(

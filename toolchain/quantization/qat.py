@@ -49,7 +49,7 @@ class FixedRange(_Quantizer):
         )
 
     def get_config(self) -> dict[str, float]:
-        """For Keras' cloning."""
+        """The arguments; tfmot asks every quantizer for them."""
         return {"low": self.low, "high": self.high}
 
 
@@ -89,7 +89,7 @@ class SymmetricKernel(_Quantizer):
         return tf.reshape(rounded, shape)
 
     def get_config(self) -> dict[str, str]:
-        """For Keras' cloning."""
+        """The arguments; tfmot asks every quantizer for them."""
         return {"kind": self.kind}
 
 
