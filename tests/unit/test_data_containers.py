@@ -259,7 +259,8 @@ def test_a_member_is_named_in_the_refusal(tmp_path: Path) -> None:
 
 def test_a_file_may_not_be_larger_than_an_image(tmp_path: Path, monkeypatch) -> None:
     """Reading stops one byte after the limit: that is how the decoder knows, and memory is safe."""
-    monkeypatch.setattr("toolchain.data.containers.MAX_BYTES", 1000)
+    for reader in ("toolchain.data.containers", "toolchain.images.decode"):
+        monkeypatch.setattr(f"{reader}.MAX_BYTES", 1000)
     noise = io.BytesIO(bytes(photo(3, (60, 60))))
     for kind in KINDS:
         (tmp_path / kind).mkdir()
