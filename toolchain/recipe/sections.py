@@ -148,6 +148,9 @@ class TrainSection:
     weight_decay: float = setting(0.0, "L2 on kernels", low=0.0, high=1.0)
     label_smoothing: float = setting(0.0, "share spread over all classes", low=0.0, high=0.5)
     patience: int = setting(5, "epochs without a better validation loss", low=1, high=10_000)
+    ema: float = setting(
+        0.0, "decay of a moving average of weights, the ones kept; 0: none", low=0.0, high=0.99999
+    )
     seed: int = setting(1, "of weights, order and augmentation", low=0, high=2**31 - 1)
     feature_views: int = setting(
         0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from toolchain.terminal import say, track
 from toolchain.training.augment import mix
+from toolchain.training.average import Average
 from toolchain.training.batches import Examples
 from toolchain.training.inference import Inference, Prepare, of_any_length
 from toolchain.training.tensors import lent
@@ -34,6 +36,8 @@ class Plan:
       best_by: validation "loss", or "accuracy" and then loss. On the 394 validation photos of
         cats-vs-dogs accuracy chose the first epoch of a head; a small split has few accuracies.
       teacher: a model of the same input, whose answers are part of the loss; it is not trained.
+      ema: decay of an exponential moving average of the weights, which is what validation measures
+        and what is kept; 0 leaves it out.
       distillation: share of the loss that is the cross-entropy with the teacher's answers instead
         of with the labels (arXiv 1503.02531, at temperature 1).
       baseline: whether the state before the first step is measured and may win (epoch 0).
@@ -53,6 +57,7 @@ class Plan:
     mixup: float = 0.0
     patience: int = 10_000
     xla: bool = False
+    ema: float = 0.0
     best_by: Literal["loss", "accuracy"] = "loss"
     baseline: bool = False
     teacher: tf_keras.Model | None = None
@@ -81,12 +86,23 @@ def fit(model: tf_keras.Model, train: Examples, validation: Examples, plan: Plan
         best = 0
         say(f"{plan.phase} start: validation {accuracy:.2%}")
     for epoch in range(1, plan.epochs + 1):
-        record = _epoch(stepper, train, validation, plan, epoch, history)
-        history.append(record)
-        if best < 0 or _score(record, plan) > _score(history[best], plan):
-            best, best_weights, waited = len(history) - 1, model.get_weights(), 0
-        else:
-            waited += 1
+        started = time.monotonic()
+        loss, accuracy = _epoch(stepper, train, plan, epoch, history)
+        with stepper.averaged():
+            record = EpochRecord(
+                plan.phase,
+                epoch,
+                loss,
+                accuracy,
+                *stepper.inference.evaluate(validation),
+                learning_rate=_rate(plan, float(epoch)),
+                seconds=round(time.monotonic() - started, 3),
+            )
+            history.append(record)
+            if best < 0 or _score(record, plan) > _score(history[best], plan):
+                best, best_weights, waited = len(history) - 1, model.get_weights(), 0
+            else:
+                waited += 1
         say(_line(record, plan, best == len(history) - 1))
         if waited >= plan.patience:
             say(f"{plan.phase}: no better epoch in {waited}, stopping early")
@@ -110,14 +126,9 @@ def _line(record: EpochRecord, plan: Plan, is_best: bool) -> str:
 
 
 def _epoch(
-    stepper: _Stepper,
-    train: Examples,
-    validation: Examples,
-    plan: Plan,
-    epoch: int,
-    history: list[EpochRecord],
-) -> EpochRecord:
-    started = time.monotonic()
+    stepper: _Stepper, train: Examples, plan: Plan, epoch: int, history: list[EpochRecord]
+) -> tuple[float, float]:
+    """One pass over the train split; its mean loss and accuracy, each batch's before its step."""
     steps = train.steps(plan.batch_size)
     loss, correct = tf.zeros([]), tf.zeros([])
     batches = train.shuffled(plan.batch_size, plan.seed, epoch)
@@ -129,17 +140,7 @@ def _epoch(
         step_loss, step_correct = stepper(inputs, labels, seed, rate)
         loss += step_loss * len(labels)
         correct += step_correct
-    validation_loss, validation_accuracy = stepper.inference.evaluate(validation)
-    return EpochRecord(
-        phase=plan.phase,
-        epoch=epoch,
-        loss=float(loss) / len(train),
-        accuracy=float(correct) / len(train),
-        validation_loss=validation_loss,
-        validation_accuracy=validation_accuracy,
-        learning_rate=_rate(plan, float(epoch)),
-        seconds=round(time.monotonic() - started, 3),
-    )
+    return float(loss) / len(train), float(correct) / len(train)
 
 
 def _rate(plan: Plan, epochs_done: float) -> float:
@@ -160,6 +161,7 @@ class _Stepper:
         self.model = model
         self.plan = plan
         self.inference = Inference(model, plan.prepare)
+        self.average = Average(model, plan.ema) if plan.ema else None
         self.optimizer = _optimizer(plan)
         self.optimizer.build(model.trainable_variables)
         self._prepare = tf.function(self._mixed, reduce_retracing=True, autograph=False)
@@ -176,6 +178,10 @@ class _Stepper:
             specs = (None if one is None else of_any_length(one) for one in arguments)
             self._traced = self._step.get_concrete_function(*specs)
         return self._traced(*arguments)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The model has the averaged weights inside, where they are asked for."""
+        return self.average.in_place() if self.average is not None else nullcontext()
 
     def _mixed(self, inputs: Any, seed: Any) -> Any:
         """The model's input, and how much of it is each image itself; None where nothing is mixed.
@@ -195,6 +201,8 @@ class _Stepper:
         if isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self.average is not None:
+            self.average.follow()
         predicted = tf.argmax(logits, axis=1, output_type=labels.dtype)
         if share is not None:
             # Right is the class of which there is more.

@@ -140,6 +140,7 @@ def _plan(recipe: Recipe, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
         label_smoothing=train.label_smoothing,
         mixup=recipe.augment.mixup,
         patience=train.patience,
+        ema=train.ema,
         xla=train.xla,
     )
 
@@ -219,6 +220,7 @@ def _fine_tune(network: tf_keras.Model, dataset: Dataset, recipe: Recipe, start:
             label_smoothing=train.label_smoothing,
             mixup=recipe.augment.mixup,
             patience=train.patience,
+            ema=train.ema,
             xla=train.xla,
         ),
     )

@@ -1,0 +1,46 @@
+"""An average of the weights that training passes through: steadier than any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+
+class Average:
+    """The moving average of a model's weights (Polyak's, as in arXiv 1512.00567 section 8).
+
+    It takes in statistics of BatchNormalization as well. The first steps count more, as in
+    tf.train.ExponentialMovingAverage: what the weights were at random is soon forgotten.
+    """
+
+    def __init__(self, model: tf_keras.Model, decay: float) -> None:
+        self._decay = decay
+        self._weights = [w for w in model.weights if w.dtype.is_floating]
+        self._averages = [tf.Variable(w, trainable=False) for w in self._weights]
+        self._steps = tf.Variable(0.0, trainable=False)
+
+    def follow(self) -> None:
+        """Move towards the weights as they are after a step."""
+        steps = self._steps.assign_add(1.0)
+        share = 1.0 - tf.minimum(self._decay, (1.0 + steps) / (10.0 + steps))
+        for average, weight in zip(self._averages, self._weights, strict=True):
+            average.assign_sub(tf.cast(share, weight.dtype) * (average - weight))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model's weights are the averages; training goes on with its own afterwards."""
+        own = [tf.identity(weight) for weight in self._weights]
+        _assign(self._weights, self._averages)
+        try:
+            yield
+        finally:
+            _assign(self._weights, own)
+
+
+def _assign(variables: list[Any], values: list[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
