@@ -20,6 +20,7 @@ from toolchain.terminal import say, track
 from toolchain.training.augment import mix
 from toolchain.training.average import Average
 from toolchain.training.batches import Examples
+from toolchain.training.dropout import seeded
 from toolchain.training.inference import Inference, Prepare, of_any_length
 from toolchain.training.tensors import lent
 from toolchain.values import EpochRecord
@@ -173,7 +174,7 @@ class _Stepper:
         """Take a step; returns (mean loss, number of right answers) as tensors."""
         prepared, share = self._prepare(lent(inputs), seed)
         self.optimizer.learning_rate.assign(rate)
-        arguments = (prepared, tf.constant(labels), share)
+        arguments = (prepared, tf.constant(labels), share, seed)
         if self._traced is None:
             specs = (None if one is None else of_any_length(one) for one in arguments)
             self._traced = self._step.get_concrete_function(*specs)
@@ -191,9 +192,9 @@ class _Stepper:
         prepared = self.plan.prepare(tf.cast(inputs, tf.float32), seed, True)
         return mix(prepared, self.plan.mixup, seed) if self.plan.mixup else (prepared, None)
 
-    def _compute(self, inputs: Any, labels: Any, share: Any) -> Any:
+    def _compute(self, inputs: Any, labels: Any, share: Any, seed: Any) -> Any:
         variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, seeded(seed):
             logits = tf.cast(self.model(inputs, training=True), tf.float32)
             loss = self._loss(inputs, logits, labels, share)
             scaled = self._scaled(loss)

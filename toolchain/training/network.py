@@ -8,6 +8,7 @@ import tf_keras
 from tf_keras import layers
 
 from toolchain.recipe import Recipe
+from toolchain.training.dropout import Dropout
 from toolchain.training.mobilenet_v2 import mobilenet_v2
 from toolchain.training.vgg16 import vgg16
 
@@ -60,11 +61,11 @@ def _head(x: Any, recipe: Recipe, classes: int) -> Any:
     head = recipe.model.head
     for index, units in enumerate(head.dense, start=1):
         if head.dropout:
-            x = layers.Dropout(head.dropout, name=f"head_dropout_{index}")(x)
+            x = Dropout(head.dropout, name=f"head_dropout_{index}")(x)
         x = layers.Dense(units, name=f"head_dense_{index}")(x)
         x = layers.ReLU(name=f"head_dense_{index}_relu")(x)
     if head.dropout:
-        x = layers.Dropout(head.dropout, name="head_dropout")(x)
+        x = Dropout(head.dropout, name="head_dropout")(x)
     # Logits stay float32 under mixed precision: a float16 softmax loses the small classes.
     return layers.Dense(classes, name=LOGITS, dtype="float32")(x)
 
