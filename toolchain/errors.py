@@ -7,9 +7,10 @@ ToolchainError
 │   ├── ImageError        one image
 │   └── ModelError        a model, weights or artifact file
 ├── GateError         3   everything ran, and a promised bound does not hold
-└── MachineError      4   disk, memory, a missing extra, provider or download
+├── MachineError      4   disk, memory, a missing extra, provider or download
+└── StoppedError    130   Ctrl-C while a stage of a run was at work
 
-Anything else that escapes is our own bug and ends with 1; Ctrl-C ends with 130.
+Anything else that escapes is our own bug and ends with 1; Ctrl-C elsewhere ends with 130 too.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class ToolchainError(Exception):
     """
 
     exit_code = ExitCode.BUG
+    opening = "error"
 
     def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
         self.what = what
@@ -48,7 +50,7 @@ class ToolchainError(Exception):
     def lines(self) -> list[str]:
         """The message as it is printed: what, where, what to do."""
         head, *rest = _one_line(self.what), _one_line(self.where), _one_line(self.remedy)
-        return [f"error: {head}", *(f"  {line}" for line in rest if line)]
+        return [f"{self.opening}: {head}", *(f"  {line}" for line in rest if line)]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -100,3 +102,10 @@ class MachineError(ToolchainError):
     """This machine lacks something: disk, memory, an extra, a provider, a download."""
 
     exit_code = ExitCode.MACHINE
+
+
+class StoppedError(ToolchainError):
+    """The user stopped a stage; what it has finished so far is kept."""
+
+    exit_code = ExitCode.INTERRUPTED
+    opening = "interrupted"

@@ -1,7 +1,9 @@
-"""Ctrl-C in the middle of training: an exit code, one line, and nothing half-made."""
+"""Ctrl-C in the middle of training: an exit code, what to type, and nothing half-made."""
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from command_line import settings
+from safetensors import safe_open
 
 from toolchain.errors import ExitCode
 
@@ -58,4 +61,17 @@ def test_ctrl_c_in_training(tmp_path: Path) -> None:
     folder = tmp_path / "digits"
     assert (folder / "data" / "manifest.json").is_file()
     assert not (folder / "train").exists()
+    said = re.search(r"^interrupted: train after epoch (\d+) of 1000 is kept$", rest, re.MULTILINE)
+    assert said is not None, rest
+    assert rest[said.end() :].split("\n")[1:] == [
+        f"  {folder}",
+        "  the same command goes on from there",
+        "",
+    ]
+    (kept,) = folder.glob(".train.unfinished-*/train.safetensors")
+    with safe_open(kept, "numpy") as checkpoint:
+        progress = json.loads(checkpoint.metadata()["progress"])
+    assert [record["epoch"] for record in progress["history"]] == [
+        *range(1, int(said.group(1)) + 1)
+    ]
     assert [path.name for path in folder.iterdir() if ".tmp-" in path.name] == []

@@ -11,10 +11,13 @@ from networks import randomise, recipe_of
 from toolchain.errors import ModelError, RecipeError
 from toolchain.quantization.stage import restore
 from toolchain.run import sha256_file
+from toolchain.training import fit as loop
+from toolchain.training import stage
 from toolchain.training.inference import Inference
 from toolchain.training.network import backbone_layers, build_network, feature_extractor
 from toolchain.training.stage import _features, preparation, train_model
 from toolchain.training.weights import arrays_of, read_safetensors, save_weights, variables
+from toolchain.unfinished import Unfinished
 from toolchain.values import TrainedModel
 
 pytestmark = pytest.mark.usefixtures("small_vgg_network")
@@ -87,6 +90,31 @@ def test_fine_tuning_changes_what_it_may(augment, published, small_vgg_run, tmp_
     words = " ".join(trained.notes)
     assert sha256_file(path) in words
     assert "fine-tuned from layer block5_conv1" in words
+
+
+def test_stopped_in_fine_tuning_the_head_is_not_trained_again(
+    published, small_vgg_run, tmp_path, monkeypatch
+) -> None:
+    recipe = two_phases(published[0])
+    recipe = replace(recipe, fine_tune=replace(recipe.fine_tune, epochs=2))
+    kept, real = Unfinished(tmp_path, "train", {}), loop._epoch
+
+    def stopping(stepper, train, plan, epoch, history):
+        if (plan.phase, epoch) == ("fine_tune", 2):
+            raise KeyboardInterrupt
+        return real(stepper, train, plan, epoch, history)
+
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    train_model(small_vgg_run.dataset, recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "_epoch", stopping)
+        train_model(small_vgg_run.dataset, recipe, tmp_path / "stopped", kept)
+    assert kept.reached == "fine_tune after epoch 1 of 2"
+    monkeypatch.setattr(stage, "_features", None)
+    train_model(small_vgg_run.dataset, recipe, tmp_path / "stopped", kept)
+    whole, stopped = (tmp_path / name / "weights.safetensors" for name in ("whole", "stopped"))
+    assert sha256_file(whole) == sha256_file(stopped)
 
 
 def test_views_are_augmented_once_and_the_head_is_trained_on_all_of_them(

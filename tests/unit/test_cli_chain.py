@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from toolchain.cli.chain import STAGES, key_of, needed
+from toolchain.cli import chain
+from toolchain.cli.chain import STAGES, Stage, key_of, needed, run_chain
+from toolchain.errors import ExitCode, StoppedError
 from toolchain.recipe import Recipe, parse_recipe
+from toolchain.run import Run
 
 FLOATS = ("fp32", "fp16", "w8")
 
@@ -45,3 +50,76 @@ def test_float_files_alone_need_no_quantization(
 ) -> None:
     names = [stage.name for stage in needed("report", recipe_for(*precisions))]
     assert ("quantize" in names) == quantizes
+
+
+class Counting:
+    """Work of three steps, each kept; the user stops it after so many."""
+
+    def __init__(self) -> None:
+        self.stop_after, self.steps = 3, []
+
+    def __call__(self, recipe, run, out, kept) -> None:
+        path = kept.path("done")
+        for step in range(path.stat().st_size if path.exists() else 0, 3):
+            if step == self.stop_after:
+                raise KeyboardInterrupt
+            self.steps.append(step)
+            kept.write("done", b"x" * (step + 1), f"train after epoch {step + 1} of 3")
+        (out / "result").write_bytes(b"done")
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """The chain has one stage, "train", which counts."""
+    work = Counting()
+    stage = Stage("train", ("train",), (), work, lambda run: None, goes_on=True)
+    monkeypatch.setattr(chain, "needed", lambda until, recipe: [stage])
+    return work
+
+
+def left(run: Run) -> list[str]:
+    return sorted(path.name.split("-")[0] for path in run.folder.glob(".train*"))
+
+
+def test_a_stopped_stage_says_how_to_go_on_and_goes_on(counting, tmp_path) -> None:
+    run, recipe = Run(tmp_path, "digits"), recipe_for("fp32")
+    counting.stop_after = 0
+    with pytest.raises(StoppedError, match="stage train was not finished"):
+        run_chain(recipe, run, "train")
+    assert left(run) == []
+    counting.stop_after = 2
+    with pytest.raises(StoppedError) as caught:
+        run_chain(recipe, run, "train")
+    assert caught.value.exit_code == ExitCode.INTERRUPTED
+    assert caught.value.lines() == [
+        "interrupted: train after epoch 2 of 3 is kept",
+        f"  {run.folder}",
+        "  the same command goes on from there",
+    ]
+    assert left(run) == [".train.unfinished"]
+    assert run.manifest("train") is None
+    counting.stop_after = 3
+    run_chain(recipe, run, "train")
+    assert counting.steps == [0, 1, 2]
+    assert left(run) == []
+    assert (run.stage("train") / "result").exists()
+
+
+def test_other_settings_start_over_aloud_and_the_first_may_come_back(
+    counting, tmp_path, monkeypatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(chain, "say", told.append)
+    run, first = Run(tmp_path, "digits"), recipe_for("fp32")
+    second = replace(first, train=replace(first.train, seed=first.train.seed + 1))
+    counting.stop_after = 1
+    for recipe in (first, second):
+        with pytest.raises(StoppedError):
+            run_chain(recipe, run, "train")
+    assert f"  train.seed was {first.train.seed}, is {second.train.seed}" in told
+    assert counting.steps == [0, 0]
+    assert len(left(run)) == 2
+    counting.stop_after = 3
+    run_chain(first, run, "train")
+    assert counting.steps == [0, 0, 1, 2]
+    assert left(run) == []

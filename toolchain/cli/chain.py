@@ -6,22 +6,26 @@ key of the recipe re-runs what depends on it, and only that.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from importlib import metadata
 from typing import Any, Final
 
 from toolchain import __version__
 from toolchain.cli import benchmarking, stages
 from toolchain.contract import SCHEMA
 from toolchain.data.source import fingerprint
-from toolchain.errors import InputError
+from toolchain.errors import InputError, StoppedError
 from toolchain.photos import PHOTOS_FILE
 from toolchain.recipe import Recipe
 from toolchain.run import Run, sha256_json
 from toolchain.terminal import say
 from toolchain.training.pretrained import weights_fingerprint
+from toolchain.unfinished import Unfinished, code_sha256
+
+_SHOWN_DIFFERENCES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,16 @@ class Stage:
       work: does it; gets the recipe, the run and the empty folder to fill.
       summary: prints what came out, when it ran or was current.
       external: what else it depends on, in a few words: files of the user, keys of other sections.
+      goes_on: whether it can be stopped and go on; its work gets an `Unfinished` too.
     """
 
     name: str
     sections: tuple[str, ...]
     reads: tuple[str, ...]
-    work: Callable[[Recipe, Run, Path], None]
+    work: Callable[..., None]
     summary: Callable[[Run], None]
     external: Callable[[Recipe], str] | None = None
+    goes_on: bool = False
 
 
 STAGES: Final = {
@@ -64,6 +70,7 @@ STAGES: Final = {
             stages.train,
             stages.show_train,
             weights_fingerprint,
+            goes_on=True,
         ),
         Stage(
             "quantize",
@@ -72,6 +79,7 @@ STAGES: Final = {
             stages.quantize,
             stages.show_quantize,
             stages.trains_int8,
+            goes_on=True,
         ),
         Stage(
             "export",
@@ -131,17 +139,20 @@ def upstream_of(stage: Stage, recipe: Recipe, run: Run) -> dict[str, str]:
 
 def key_of(stage: Stage, recipe: Recipe, upstream: Mapping[str, str]) -> str:
     """Hash of all that the stage depends on."""
-    return sha256_json(
-        {
-            "stage": stage.name,
-            "toolchain": __version__,
-            "name": recipe.name,
-            "recipe": {name: recipe.section(name) for name in stage.sections},
-            "size": recipe.input.size if stage.name == "data" else None,
-            "external": stage.external(recipe) if stage.external else None,
-            "upstream": dict(upstream),
-        }
-    )
+    return sha256_json(depends_on(stage, recipe, upstream))
+
+
+def depends_on(stage: Stage, recipe: Recipe, upstream: Mapping[str, str]) -> dict[str, Any]:
+    """All that the stage depends on, as plain data."""
+    return {
+        "stage": stage.name,
+        "toolchain": __version__,
+        "name": recipe.name,
+        "recipe": {name: recipe.section(name) for name in stage.sections},
+        "size": recipe.input.size if stage.name == "data" else None,
+        "external": stage.external(recipe) if stage.external else None,
+        "upstream": dict(upstream),
+    }
 
 
 def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> None:
@@ -154,15 +165,57 @@ def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> N
         for stage in needed(until, recipe):
             upstream = upstream_of(stage, recipe, run)
             key = key_of(stage, recipe, upstream)
+            kept = _kept(stage, recipe, run, upstream)
             if run.is_current(stage.name, key) and not (force and stage.name == until):
                 say(f"{stage.name}: up to date")
+                kept.remove()
                 continue
             say(f"{stage.name}:")
             started = time.monotonic()
-            with run.publish(stage.name, key, upstream) as out:
-                stage.work(recipe, run, out)
+            with _interruptible(stage, run, kept), run.publish(stage.name, key, upstream) as out:
+                stage.work(recipe, run, out, *([kept] if stage.goes_on else []))
+            kept.remove_all()
             stage.summary(run)
             say(f"{stage.name}: done in {time.monotonic() - started:.1f} s")
+
+
+def _kept(stage: Stage, recipe: Recipe, run: Run, upstream: Mapping[str, str]) -> Unfinished:
+    """What a stopped try of the stage left; its numbers hold for the same code and TensorFlow."""
+    depends = depends_on(stage, recipe, upstream)
+    if not stage.goes_on:
+        return Unfinished(run.folder, stage.name, depends)
+    code = {"code": code_sha256("training", "quantization", "images"), "tensorflow": _tensorflow()}
+    return Unfinished(run.folder, stage.name, depends | code)
+
+
+def _tensorflow() -> str:
+    try:
+        return metadata.version("tensorflow")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@contextlib.contextmanager
+def _interruptible(stage: Stage, run: Run, kept: Unfinished) -> Iterator[None]:
+    """Tells of a try with other settings; Ctrl-C becomes an error that says how to go on.
+
+    Raises:
+      StoppedError: instead of KeyboardInterrupt.
+    """
+    if found := kept.differences():
+        more = f" and {len(found) - _SHOWN_DIFFERENCES} more" * (len(found) > _SHOWN_DIFFERENCES)
+        say(f"{stage.name}: a stopped try is not gone on with, because it differs:")
+        say(f"  {'; '.join(found[:_SHOWN_DIFFERENCES])}{more}")
+        say("  with its settings it would go on; it is kept until this stage is finished")
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if kept.reached:
+            what, remedy = kept.reached + " is kept", "the same command goes on from there"
+        else:
+            what = f"stage {stage.name} was not finished"
+            remedy = "the same command begins this stage again; those before it are kept"
+        raise StoppedError(what, str(run.folder), remedy) from error
 
 
 def say_next(until: str, recipe: Recipe) -> None:

@@ -19,6 +19,7 @@ from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command, write_text
 from toolchain.saved import save_value
 from toolchain.terminal import native_log, say, table, working
+from toolchain.unfinished import Unfinished
 from toolchain.values import EpochRecord, FileVerification, Verification
 
 if TYPE_CHECKING:
@@ -83,12 +84,12 @@ def preview(recipe: Recipe, run: Run, path: Path, count: int) -> None:
         preview_grid(published.dataset(recipe, run), recipe, path, count)
 
 
-def train(recipe: Recipe, run: Run, out: Path) -> None:
+def train(recipe: Recipe, run: Run, out: Path, kept: Unfinished) -> None:
     """Train the float model."""
     with _tensorflow(run, "train"):
         from toolchain.training.stage import train_model
 
-        train_model(published.dataset(recipe, run), recipe, out)
+        train_model(published.dataset(recipe, run), recipe, out, kept)
 
 
 def show_train(run: Run) -> None:
@@ -111,12 +112,12 @@ def _show_epoch(record: EpochRecord, extra: str) -> None:
     table("best epoch", columns, [row])
 
 
-def quantize(recipe: Recipe, run: Run, out: Path) -> None:
+def quantize(recipe: Recipe, run: Run, out: Path, kept: Unfinished) -> None:
     """Calibrate and train with simulated quantization."""
     with _tensorflow(run, "quantize"):
         from toolchain.quantization.stage import quantize_model
 
-        quantize_model(published.trained(run), published.dataset(recipe, run), recipe, out)
+        quantize_model(published.trained(run), published.dataset(recipe, run), recipe, out, kept)
 
 
 def trains_int8(recipe: Recipe) -> str:

@@ -23,6 +23,7 @@ from toolchain.training.fit import Plan, fit
 from toolchain.training.network import build_network
 from toolchain.training.stage import WEIGHTS_FILE, pixel_examples, preparation
 from toolchain.training.weights import assign, read_safetensors, save_weights, variables
+from toolchain.unfinished import Unfinished
 from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
 # Precision -> folded weights on the integer grid: the calibrated start, and after training.
@@ -32,12 +33,23 @@ _SENSITIVITY_IMAGES: Final = 64
 
 
 def quantize_model(
-    trained: TrainedModel, dataset: Dataset, recipe: Recipe, out: Path
+    trained: TrainedModel,
+    dataset: Dataset,
+    recipe: Recipe,
+    out: Path,
+    kept: Unfinished | None = None,
 ) -> QuantizedModel:
     """Calibrate a trained model and, where the recipe asks for int8-qat, train it with rounding.
 
     Calibration images come from the train split only. The calibrated start is measured first and
     counts as an epoch, so training can only improve on it.
+
+    Args:
+      trained: the float model.
+      dataset: the photos.
+      recipe: how.
+      out: the folder to fill.
+      kept: what an earlier try left, to go on from, and where this one leaves its own.
 
     Returns:
       The saved QuantizedModel; its folded weights are in the files of `WEIGHTS_OF` in `out`, what
@@ -70,7 +82,7 @@ def quantize_model(
         distillation=settings.distillation,
         teacher=to_keras(graph) if settings.distillation else None,
     )
-    fitted = fit(model, train, pixel_examples(dataset, "validation"), plan)
+    fitted = fit(model, train, pixel_examples(dataset, "validation"), plan, kept)
     best = graph.with_arrays(get_arrays(model))
     if trains:
         save_weights(snap_biases(best, ranges), out / WEIGHTS_OF["int8-qat"])

@@ -23,6 +23,11 @@ class Average:
         self._averages = [tf.Variable(w, trainable=False) for w in self._weights]
         self._steps = tf.Variable(0.0, trainable=False)
 
+    @property
+    def variables(self) -> list[Any]:
+        """The averages, and how many steps they have seen."""
+        return [*self._averages, self._steps]
+
     def follow(self) -> None:
         """Move towards the weights as they are after a step."""
         steps = self._steps.assign_add(1.0)

@@ -1,7 +1,8 @@
 """The training loop: epochs, validation, early stopping, the best weights kept.
 
 One loop for the head on cached features, fine-tuning on pixels, training from scratch and
-quantization-aware training; they differ in the model, the examples and the `Plan`.
+quantization-aware training; they differ in the model, the examples and the `Plan`. After each epoch
+its state is kept (`checkpoint`), and a loop that was stopped goes on from there.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from toolchain.terminal import say, track
 from toolchain.training.augment import mix
 from toolchain.training.average import Average
 from toolchain.training.batches import Examples
+from toolchain.training.checkpoint import Checkpoint, Progress, assign, changing, values
 from toolchain.training.dropout import seeded
 from toolchain.training.inference import Inference, Prepare, of_any_length
 from toolchain.training.tensors import lent
+from toolchain.unfinished import Unfinished
 from toolchain.values import EpochRecord
 
 
@@ -73,43 +76,78 @@ class Fitted:
     best: int
 
 
-def fit(model: tf_keras.Model, train: Examples, validation: Examples, plan: Plan) -> Fitted:
+def fit(
+    model: tf_keras.Model,
+    train: Examples,
+    validation: Examples,
+    plan: Plan,
+    kept: Unfinished | None = None,
+) -> Fitted:
     """Train `model` (it ends in logits) in place; it ends with the weights of its best epoch.
 
-    Best is by `plan.best_by`.
+    Best is by `plan.best_by`. What `kept` holds of this phase is not computed again: the weights
+    are the same, bit for bit, as those of training that was never stopped on this machine.
     """
+    if done := finished(model, plan, kept):
+        return done
+    checkpoint = Checkpoint(kept, plan.phase, plan.epochs)
     stepper = _Stepper(model, plan)
-    history: list[EpochRecord] = []
-    best, best_weights, waited = -1, model.get_weights(), 0
+    weights, state = changing(model), stepper.state()
+    progress = checkpoint.load(weights, state) or _start(stepper, validation)
+    if progress.epoch:
+        say(f"{plan.phase}: goes on after epoch {progress.epoch}")
+    while progress.epoch < plan.epochs and progress.waited < plan.patience:
+        record = _trained(stepper, train, validation, progress)
+        progress.finished = record.epoch == plan.epochs or progress.waited >= plan.patience
+        checkpoint.save(progress, state)
+        # Told once it is kept: an epoch that was seen is never computed again.
+        say(_line(record, plan, progress.waited == 0))
+    if progress.waited >= plan.patience:
+        say(f"{plan.phase}: no better epoch in {progress.waited}, stopping early")
+    assign(weights, progress.weights)
+    return Fitted(tuple(progress.history), progress.best)
+
+
+def finished(model: tf_keras.Model, plan: Plan, kept: Unfinished | None) -> Fitted | None:
+    """A phase that an earlier try finished; `model` has the weights of its best epoch then."""
+    done = Checkpoint(kept, plan.phase, plan.epochs).finished(model)
+    return None if done is None else Fitted(tuple(done.history), done.best)
+
+
+def _start(stepper: _Stepper, validation: Examples) -> Progress:
+    """The state before the first step, measured where the plan asks for it."""
+    progress, plan = Progress(weights=values(changing(stepper.model))), stepper.plan
     if plan.baseline:
         loss, accuracy = stepper.inference.evaluate(validation)
-        history.append(EpochRecord(plan.phase, 0, loss, accuracy, loss, accuracy, 0.0, 0.0))
-        best = 0
+        progress.history.append(
+            EpochRecord(plan.phase, 0, loss, accuracy, loss, accuracy, 0.0, 0.0)
+        )
+        progress.best = 0
         say(f"{plan.phase} start: validation {accuracy:.2%}")
-    for epoch in range(1, plan.epochs + 1):
-        started = time.monotonic()
-        loss, accuracy = _epoch(stepper, train, plan, epoch, history)
-        with stepper.averaged():
-            record = EpochRecord(
-                plan.phase,
-                epoch,
-                loss,
-                accuracy,
-                *stepper.inference.evaluate(validation),
-                learning_rate=_rate(plan, float(epoch)),
-                seconds=round(time.monotonic() - started, 3),
-            )
-            history.append(record)
-            if best < 0 or _score(record, plan) > _score(history[best], plan):
-                best, best_weights, waited = len(history) - 1, model.get_weights(), 0
-            else:
-                waited += 1
-        say(_line(record, plan, best == len(history) - 1))
-        if waited >= plan.patience:
-            say(f"{plan.phase}: no better epoch in {waited}, stopping early")
-            break
-    model.set_weights(best_weights)
-    return Fitted(tuple(history), best)
+    return progress
+
+
+def _trained(
+    stepper: _Stepper, train: Examples, validation: Examples, progress: Progress
+) -> EpochRecord:
+    """One more epoch and what validation says of it, added to the progress."""
+    plan, history, started = stepper.plan, progress.history, time.monotonic()
+    epoch = progress.epoch + 1
+    loss, accuracy = _epoch(stepper, train, plan, epoch, history)
+    with stepper.averaged():
+        record = EpochRecord(
+            plan.phase,
+            epoch,
+            loss,
+            accuracy,
+            *stepper.inference.evaluate(validation),
+            learning_rate=_rate(plan, float(epoch)),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        if progress.best < 0 or _score(record, plan) > _score(history[progress.best], plan):
+            progress.best, progress.weights = len(history), values(changing(stepper.model))
+    history.append(record)
+    return record
 
 
 def _score(record: EpochRecord, plan: Plan) -> tuple[float, float]:
@@ -180,6 +218,15 @@ class _Stepper:
             self._traced = self._step.get_concrete_function(*specs)
         return self._traced(*arguments)
 
+    def state(self) -> dict[str, list[Any]]:
+        """Group -> variables: all that the next step depends on and this loop changes."""
+        average = [] if self.average is None else self.average.variables
+        return {
+            "weights": changing(self.model),
+            "optimizer": _variables(self.optimizer),
+            "average": average,
+        }
+
     def averaged(self) -> AbstractContextManager[None]:
         """The model has the averaged weights inside, where they are asked for."""
         return self.average.in_place() if self.average is not None else nullcontext()
@@ -249,3 +296,11 @@ def _optimizer(plan: Plan) -> Any:
     if tf_keras.mixed_precision.global_policy().name == "mixed_float16":
         return tf_keras.mixed_precision.LossScaleOptimizer(inner)
     return inner
+
+
+def _variables(optimizer: Any) -> list[Any]:
+    """Slots and counters of an optimizer, and its loss scale, which Keras counts apart."""
+    found = list(optimizer.variables)
+    if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
+        found += [optimizer.dynamic_counter, optimizer._loss_scale.current_loss_scale]
+    return found

@@ -18,7 +18,7 @@ from toolchain.terminal import say
 from toolchain.training.augment import augment, is_active
 from toolchain.training.batches import Examples
 from toolchain.training.device import configure
-from toolchain.training.fit import Fitted, Plan, fit
+from toolchain.training.fit import Fitted, Plan, finished, fit
 from toolchain.training.inference import Inference
 from toolchain.training.network import (
     build_head,
@@ -28,13 +28,22 @@ from toolchain.training.network import (
 )
 from toolchain.training.pretrained import weights_path
 from toolchain.training.weights import arrays_of, load_backbone, save_weights
+from toolchain.unfinished import Unfinished
 from toolchain.values import Dataset, Split, TrainedModel
 
 WEIGHTS_FILE = "weights.safetensors"
 
 
-def train_model(dataset: Dataset, recipe: Recipe, out: Path) -> TrainedModel:
+def train_model(
+    dataset: Dataset, recipe: Recipe, out: Path, kept: Unfinished | None = None
+) -> TrainedModel:
     """Train the recipe's network on the train split; validation stops it; test is not opened.
+
+    Args:
+      dataset: the photos.
+      recipe: how.
+      out: the folder to fill.
+      kept: what an earlier try left, to go on from, and where this one leaves its own.
 
     Returns:
       The saved TrainedModel; its weights are in `out`/weights.safetensors.
@@ -48,9 +57,9 @@ def train_model(dataset: Dataset, recipe: Recipe, out: Path) -> TrainedModel:
     network = build_network(recipe, len(dataset.classes))
     start = _fine_tune_start(network, recipe)
     notes += _load_weights(network, recipe, weights)
-    phases = [_first_phase(network, dataset, recipe, notes)]
+    phases = [_first_phase(network, dataset, recipe, notes, kept)]
     if recipe.fine_tune.epochs and recipe.model.weights != "none":
-        phases.append(_fine_tune(network, dataset, recipe, start))
+        phases.append(_fine_tune(network, dataset, recipe, start, kept))
         notes.append(f"fine-tuned from layer {network.layers[start].name}")
     history, best = join(phases)
     save_weights(arrays_of(network), out / WEIGHTS_FILE)
@@ -111,17 +120,21 @@ def _load_weights(network: tf_keras.Model, recipe: Recipe, path: Path | None) ->
 
 
 def _first_phase(
-    network: tf_keras.Model, dataset: Dataset, recipe: Recipe, notes: list[str]
+    network: tf_keras.Model,
+    dataset: Dataset,
+    recipe: Recipe,
+    notes: list[str],
+    kept: Unfinished | None,
 ) -> Fitted:
     if recipe.model.weights == "none":
-        return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)))
+        return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)), kept)
     views = recipe.train.feature_views
     if is_active(recipe.augment) and not views:
         notes.append("head trained through the frozen backbone, photos changed every epoch")
-        return _frozen(network, dataset, recipe)
+        return _frozen(network, dataset, recipe, kept)
     told = f" in {views} augmented views of each photo" if is_active(recipe.augment) else ""
     notes.append(f"head trained on features of the frozen backbone, computed once{told}")
-    return _on_features(network, dataset, recipe)
+    return _on_features(network, dataset, recipe, kept)
 
 
 def _plan(recipe: Recipe, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
@@ -145,32 +158,42 @@ def _plan(recipe: Recipe, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
     )
 
 
-def _on_pixels(network: tf_keras.Model, dataset: Dataset, plan: Plan) -> Fitted:
+def _on_pixels(
+    network: tf_keras.Model, dataset: Dataset, plan: Plan, kept: Unfinished | None
+) -> Fitted:
     say(
         f"{plan.phase}: {sum(v.shape.num_elements() for v in network.trainable_variables):,} "
         f"trained weights of {network.count_params():,}"
     )
     train, validation = pixel_examples(dataset, "train"), pixel_examples(dataset, "validation")
-    return fit(network, train, validation, plan)
+    return fit(network, train, validation, plan, kept)
 
 
-def _frozen(network: tf_keras.Model, dataset: Dataset, recipe: Recipe) -> Fitted:
+def _frozen(
+    network: tf_keras.Model, dataset: Dataset, recipe: Recipe, kept: Unfinished | None
+) -> Fitted:
     for layer in feature_extractor(network).layers:
         layer.trainable = False
-    return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)))
+    return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)), kept)
 
 
-def _on_features(network: tf_keras.Model, dataset: Dataset, recipe: Recipe) -> Fitted:
+def _on_features(
+    network: tf_keras.Model, dataset: Dataset, recipe: Recipe, kept: Unfinished | None
+) -> Fitted:
     """Train the head on cached vectors: the same numbers as through the frozen backbone.
 
-    With augmentation an epoch is one pass over all views of the photos.
+    With augmentation an epoch is one pass over all views of the photos. Where an earlier try has
+    finished the phase, nothing is computed.
     """
-    extractor = Inference(feature_extractor(network), preparation(recipe))
-    train, validation = (
-        _features(extractor, dataset, split, recipe) for split in ("train", "validation")
-    )
-    head = build_head(recipe, train.inputs.shape[1], len(dataset.classes))
-    fitted = fit(head, train, validation, _plan(recipe, _as_is))
+    backbone, plan = feature_extractor(network), _plan(recipe, _as_is)
+    head = build_head(recipe, backbone.output_shape[-1], len(dataset.classes))
+    fitted = finished(head, plan, kept)
+    if fitted is None:
+        extractor = Inference(backbone, preparation(recipe))
+        train, validation = (
+            _features(extractor, dataset, split, recipe) for split in ("train", "validation")
+        )
+        fitted = fit(head, train, validation, plan, kept)
     for layer in head.layers[1:]:
         network.get_layer(layer.name).set_weights(layer.get_weights())
     return fitted
@@ -194,7 +217,9 @@ def _as_is(features: Any, seed: Any, training: bool) -> Any:
     return features
 
 
-def _fine_tune(network: tf_keras.Model, dataset: Dataset, recipe: Recipe, start: int) -> Fitted:
+def _fine_tune(
+    network: tf_keras.Model, dataset: Dataset, recipe: Recipe, start: int, kept: Unfinished | None
+) -> Fitted:
     """Train from layer `start` on; BatchNormalization stays in inference mode."""
     for index, layer in enumerate(network.layers):
         is_norm = isinstance(layer, tf_keras.layers.BatchNormalization)
@@ -223,4 +248,5 @@ def _fine_tune(network: tf_keras.Model, dataset: Dataset, recipe: Recipe, start:
             ema=train.ema,
             xla=train.xla,
         ),
+        kept,
     )
