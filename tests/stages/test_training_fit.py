@@ -16,6 +16,7 @@ from toolchain.training.batches import Examples
 from toolchain.training.fit import Plan, fit
 from toolchain.training.inference import Inference
 from toolchain.training.weights import variables
+from toolchain.unfinished import Unfinished
 
 TOLERANCE = {"loss": 1e-5, "rate": 1e-9, "xla": 1e-4}
 CLASSES, FEATURES, COUNT = 3, 6, 96
@@ -164,6 +165,22 @@ def test_evaluation_is_cross_entropy_and_accuracy() -> None:
     assert loss == pytest.approx(-np.log(chosen).mean(), abs=TOLERANCE["loss"])
     assert accuracy == np.mean(logits.argmax(axis=1) == labels)
     assert np.allclose(Inference(model, as_is).logits(examples), logits, atol=TOLERANCE["loss"])
+
+
+def test_learning_labels_that_mean_nothing_is_told_once(monkeypatch, tmp_path) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(loop, "say", told.append)
+    train, validation = blobs(), blobs(200, seed=1)
+    random = np.random.default_rng(2)
+    train, validation = (
+        replace(one, labels=random.permutation(one.labels)) for one in (train, validation)
+    )
+    plan = replace(PLAN, epochs=40, learning_rate=3e-2, best_by="loss")
+    kept = Unfinished(tmp_path, "train", {})
+    fitted = fit(model_of(), train, validation, plan, kept)
+    assert "train learns its photos by heart" in fitted.warning
+    assert [line for line in told if "by heart" in line] == [f"warning: {fitted.warning}"]
+    assert fit(model_of(), train, validation, plan, kept) == fitted
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])

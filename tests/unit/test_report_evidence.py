@@ -13,10 +13,10 @@ import report_values as values
 from PIL import Image
 
 from toolchain.evidence import Answers, FileAnswers, Heatmaps
+from toolchain.overfitting import overfitting
 from toolchain.report.calibration import calibration, calibration_change
 from toolchain.report.gallery import flips, worst_mistakes
 from toolchain.report.lineage import lineage
-from toolchain.report.overfitting import overfitting
 from toolchain.report.pareto import pareto_front
 from toolchain.report.pictures import SIDE, make_pictures
 from toolchain.report.words import believed, calibration_changed, flipped

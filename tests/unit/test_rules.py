@@ -30,6 +30,7 @@ SPINE = {
     "terminal",
     "models",
     "unfinished",
+    "overfitting",
 }
 # What each room may import of ours, besides itself. Only `cli`, where everything meets, is free.
 MAY_IMPORT = {
@@ -46,6 +47,7 @@ MAY_IMPORT = {
     "photos": {"errors", "columns", "run"},
     "values": {"errors", "columns", "photos", "saved", "images"},
     "evidence": {"errors", "run", "saved"},
+    "overfitting": {"values"},
     "measurement": {"errors", "saved", "values"},
     "page": set(),
     "data": SPINE | {"page"},

@@ -97,6 +97,7 @@ def quantize_model(
         notes=(
             f"{len(ranges)} activation ranges from {len(sample)} training images "
             f"({settings.ranges})",
+            *([fitted.warning] if fitted.warning else []),
         ),
     )
     quantized.save()

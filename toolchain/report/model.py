@@ -11,6 +11,7 @@ from typing import Any
 from toolchain import __version__
 from toolchain.evidence import Answers, ClientResize, Heatmaps, LayerError, Sensitivity
 from toolchain.measurement import Benchmark
+from toolchain.overfitting import Gap, overfitting
 from toolchain.recipe.sections import Recipe
 from toolchain.report.calibration import (
     Calibration,
@@ -22,7 +23,6 @@ from toolchain.report.choice import Choice, choose
 from toolchain.report.classes import ClassRow, Mistake, class_rows, most_confused
 from toolchain.report.gallery import Gallery, flips, looked_at, worst_mistakes
 from toolchain.report.lineage import Link
-from toolchain.report.overfitting import Gap, overfitting
 from toolchain.saved import without_nan
 from toolchain.values import (
     SPLITS,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from toolchain.overfitting import noticed
 from toolchain.terminal import say, track
 from toolchain.training.augment import mix
 from toolchain.training.average import Average
@@ -24,6 +26,7 @@ from toolchain.training.batches import Examples
 from toolchain.training.checkpoint import Checkpoint, Progress, assign, changing, values
 from toolchain.training.dropout import seeded
 from toolchain.training.inference import Inference, Prepare, of_any_length
+from toolchain.training.optimizer import optimizer_of, state_of
 from toolchain.training.tensors import lent
 from toolchain.unfinished import Unfinished
 from toolchain.values import EpochRecord
@@ -70,10 +73,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a phase left: its history, and which record's weights the model now has."""
+    """What a phase left.
+
+    Attributes:
+      history: one record an epoch.
+      best: position of the record whose weights the model now has.
+      warning: see `overfitting.noticed`; empty where nothing was noticed.
+    """
 
     history: tuple[EpochRecord, ...]
     best: int
+    warning: str = ""
 
 
 def fit(
@@ -88,7 +98,7 @@ def fit(
     Best is by `plan.best_by`. What `kept` holds of this phase is not computed again: the weights
     are the same, bit for bit, as those of training that was never stopped on this machine.
     """
-    if done := finished(model, plan, kept):
+    if done := finished(model, plan, validation, kept):
         return done
     checkpoint = Checkpoint(kept, plan.phase, plan.epochs)
     stepper = _Stepper(model, plan)
@@ -96,22 +106,29 @@ def fit(
     progress = checkpoint.load(weights, state) or _start(stepper, validation)
     if progress.epoch:
         say(f"{plan.phase}: goes on after epoch {progress.epoch}")
+    warning = noticed(progress.history, len(validation))
     while progress.epoch < plan.epochs and progress.waited < plan.patience:
         record = _trained(stepper, train, validation, progress)
         progress.finished = record.epoch == plan.epochs or progress.waited >= plan.patience
         checkpoint.save(progress, state)
         # Told once it is kept: an epoch that was seen is never computed again.
         say(_line(record, plan, progress.waited == 0))
+        if not warning and (warning := noticed(progress.history, len(validation))):
+            say(f"warning: {warning}")
     if progress.waited >= plan.patience:
         say(f"{plan.phase}: no better epoch in {progress.waited}, stopping early")
     assign(weights, progress.weights)
-    return Fitted(tuple(progress.history), progress.best)
+    return Fitted(tuple(progress.history), progress.best, warning)
 
 
-def finished(model: tf_keras.Model, plan: Plan, kept: Unfinished | None) -> Fitted | None:
+def finished(
+    model: tf_keras.Model, plan: Plan, validation: Sized, kept: Unfinished | None
+) -> Fitted | None:
     """A phase that an earlier try finished; `model` has the weights of its best epoch then."""
     done = Checkpoint(kept, plan.phase, plan.epochs).finished(model)
-    return None if done is None else Fitted(tuple(done.history), done.best)
+    if done is None:
+        return None
+    return Fitted(tuple(done.history), done.best, noticed(done.history, len(validation)))
 
 
 def _start(stepper: _Stepper, validation: Examples) -> Progress:
@@ -201,7 +218,7 @@ class _Stepper:
         self.plan = plan
         self.inference = Inference(model, plan.prepare)
         self.average = Average(model, plan.ema) if plan.ema else None
-        self.optimizer = _optimizer(plan)
+        self.optimizer = optimizer_of(plan.optimizer, plan.learning_rate)
         self.optimizer.build(model.trainable_variables)
         self._prepare = tf.function(self._mixed, reduce_retracing=True, autograph=False)
         self._step = tf.function(self._compute, autograph=False, jit_compile=plan.xla)
@@ -223,7 +240,7 @@ class _Stepper:
         average = [] if self.average is None else self.average.variables
         return {
             "weights": changing(self.model),
-            "optimizer": _variables(self.optimizer),
+            "optimizer": state_of(self.optimizer),
             "average": average,
         }
 
@@ -284,23 +301,3 @@ class _Stepper:
         count = logits.shape[-1]
         target = tf.one_hot(labels, count) * (1 - smoothing) + smoothing / count
         return tf.nn.softmax_cross_entropy_with_logits(target, logits)
-
-
-def _optimizer(plan: Plan) -> Any:
-    if plan.optimizer == "sgd":
-        inner = tf_keras.optimizers.SGD(
-            plan.learning_rate, momentum=0.9, nesterov=True, jit_compile=False
-        )
-    else:
-        inner = tf_keras.optimizers.Adam(plan.learning_rate, jit_compile=False)
-    if tf_keras.mixed_precision.global_policy().name == "mixed_float16":
-        return tf_keras.mixed_precision.LossScaleOptimizer(inner)
-    return inner
-
-
-def _variables(optimizer: Any) -> list[Any]:
-    """Slots and counters of an optimizer, and its loss scale, which Keras counts apart."""
-    found = list(optimizer.variables)
-    if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
-        found += [optimizer.dynamic_counter, optimizer._loss_scale.current_loss_scale]
-    return found

@@ -61,6 +61,7 @@ def train_model(
     if recipe.fine_tune.epochs and recipe.model.weights != "none":
         phases.append(_fine_tune(network, dataset, recipe, start, kept))
         notes.append(f"fine-tuned from layer {network.layers[start].name}")
+    notes += [phase.warning for phase in phases if phase.warning]
     history, best = join(phases)
     save_weights(arrays_of(network), out / WEIGHTS_FILE)
     trained = TrainedModel(
@@ -187,7 +188,7 @@ def _on_features(
     """
     backbone, plan = feature_extractor(network), _plan(recipe, _as_is)
     head = build_head(recipe, backbone.output_shape[-1], len(dataset.classes))
-    fitted = finished(head, plan, kept)
+    fitted = finished(head, plan, dataset.indices("validation"), kept)
     if fitted is None:
         extractor = Inference(backbone, preparation(recipe))
         train, validation = (
