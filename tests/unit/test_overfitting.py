@@ -10,8 +10,8 @@ import pytest
 from toolchain.overfitting import noticed
 from toolchain.values import EpochRecord
 
-# Runs of the recipes as they were: run, validation photos, phase, epoch, loss and accuracy on train,
-# the same on validation.
+# Runs of the recipes as they were: run, validation photos, phase, epoch, loss and accuracy on
+# train, the same on validation.
 HISTORIES = """\
 digits,289,train,1,2.1284,0.2541,1.8289,0.3806
 digits,289,train,2,1.7282,0.4256,1.5938,0.4429
