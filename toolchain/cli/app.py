@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -80,6 +81,10 @@ def _fail(error: BaseException, lines: list[str], code: int, debug: bool) -> Non
     if debug:
         traceback.print_exception(error)
     sys.stderr.write("\n".join(lines) + "\n")
+    if code == ExitCode.INTERRUPTED:
+        # Taking TensorFlow apart takes two seconds, and nothing is left to be done.
+        sys.stderr.flush()
+        os._exit(int(code))
     sys.exit(int(code))
 
 
