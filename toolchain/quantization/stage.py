@@ -77,6 +77,7 @@ def quantize_model(
         label_smoothing=recipe.train.label_smoothing,
         mixup=recipe.augment.mixup,
         patience=recipe.train.patience,
+        ema=recipe.train.ema,
         best_by="accuracy",
         baseline=True,
         distillation=settings.distillation,
