@@ -63,6 +63,13 @@ def test_statistics_of_batch_normalization_are_averaged_as_well() -> None:
     assert np.allclose(gained, [1 + 90 / 11, 90 / 11, 90 / 11, 1 + 90 / 11], atol=1e-5)
 
 
+def test_frozen_layers_need_no_average() -> None:
+    model = model_of()
+    model.get_layer("hidden").trainable = False
+    average = Average(model, 0.9)
+    assert [tuple(v.shape) for v in average.variables] == [(8, 3), (3,), ()]
+
+
 def test_training_itself_does_not_notice_it() -> None:
     """The own weights take the same steps; the average is what is validated, and kept."""
     plan = replace(PLAN, epochs=3, learning_rate=3e-2)

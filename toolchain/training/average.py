@@ -9,17 +9,20 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from toolchain.training.checkpoint import changing
+
 
 class Average:
     """The moving average of a model's weights (Polyak's, as in arXiv 1512.00567 section 8).
 
-    It takes in statistics of BatchNormalization as well. The first steps count more, as in
-    tf.train.ExponentialMovingAverage: what the weights were at random is soon forgotten.
+    It takes in statistics of BatchNormalization as well, and leaves out frozen layers. The first
+    steps count more, as in tf.train.ExponentialMovingAverage: what the weights were at random is
+    soon forgotten.
     """
 
     def __init__(self, model: tf_keras.Model, decay: float) -> None:
         self._decay = decay
-        self._weights = [w for w in model.weights if w.dtype.is_floating]
+        self._weights = [w for w in changing(model) if w.dtype.is_floating]
         self._averages = [tf.Variable(w, trainable=False) for w in self._weights]
         self._steps = tf.Variable(0.0, trainable=False)
 
