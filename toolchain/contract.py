@@ -25,6 +25,7 @@ LABELS_FILE: Final = "labels.txt"
 METADATA_KEY: Final = "toolchain.contract"
 MAX_CONTRACT_BYTES: Final = 4 * 1024 * 1024
 MAX_LABELS: Final = 100_000
+MAX_FLOAT_LAYERS: Final = 1_000
 LAYOUTS: Final = ("NHWC", "NCHW")
 OUTPUT_KINDS: Final = ("probabilities", "logits")
 # Means, deviations and scales lie far inside; float32 arithmetic with them cannot overflow.
@@ -81,6 +82,7 @@ class Contract:
       input, output: the tensors.
       output_kind: "probabilities" that sum to 1, or "logits", whose softmax they are.
       accuracy: of the model that the file was made from; None when nobody measured it.
+      float_layers: the layers that a file of integers computes in float, because it was asked to.
       lineage: sha256 of recipe, data and weights, and the toolchain's version.
     """
 
@@ -96,6 +98,7 @@ class Contract:
     layout: str = "NHWC"
     output_kind: str = "probabilities"
     accuracy: Accuracy | None = None
+    float_layers: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, the form that travels."""
@@ -148,6 +151,7 @@ def parse_contract(text: str | bytes, where: str) -> Contract:
             layout=_one_of(data["layout"], LAYOUTS),
             output_kind=_one_of(data["output_kind"], OUTPUT_KINDS),
             accuracy=_accuracy(data["accuracy"]),
+            float_layers=_texts(data.get("float_layers", [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
@@ -197,6 +201,12 @@ def _text(value: Any) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
         raise ValueError("expected text without control characters")
     return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or len(value) > MAX_FLOAT_LAYERS:
+        raise ValueError(f"expected a list of at most {MAX_FLOAT_LAYERS} items")
+    return tuple(map(_text, value))
 
 
 def _one_of(value: Any, known: tuple[str, ...]) -> str:

@@ -177,6 +177,19 @@ class TrainedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Integers:
+    """What the int8 files of one precision are made of, beside weights and ranges.
+
+    Attributes:
+      float_layers: the layers that stay float in them, in the order of the network.
+      validation_accuracy: of the network that rounds as they do, 0..1.
+    """
+
+    float_layers: tuple[str, ...]
+    validation_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizedModel:
     """Weights on the integer grid and one activation range a tensor.
 
@@ -188,6 +201,7 @@ class QuantizedModel:
         point), stored in 0..255.
       history: record 0 is the calibrated start, then one an epoch.
       best: index into `history` of the epoch whose weights these are.
+      integers: "int8-ptq", and "int8-qat" where it was asked for -> what is theirs.
       notes: what was done and chosen on the way, one sentence each.
     """
 
@@ -196,6 +210,7 @@ class QuantizedModel:
     ranges: dict[str, tuple[float, int]]
     history: tuple[EpochRecord, ...]
     best: int
+    integers: dict[str, Integers]
     notes: tuple[str, ...] = ()
 
     def save(self) -> None:

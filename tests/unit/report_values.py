@@ -179,6 +179,7 @@ QUANTIZED = QuantizedModel(
     ranges={},
     history=history("quantize", 3, 0.09, first=0),
     best=1,
+    integers={},
 )
 
 

@@ -24,6 +24,7 @@ CONTRACT = Contract(
     output=TensorSpec("probabilities", (-1, 3), "float32"),
     lineage={"recipe": "ab" * 32, "toolchain": "0.1.0"},
     accuracy=Accuracy("validation", 300, 0.97),
+    float_layers=("Conv1", "logits"),
 )
 
 
@@ -68,7 +69,13 @@ def test_any_labels_and_size_come_back(labels, size):
     assert parsed.preprocessing.size == size
 
 
-@pytest.mark.parametrize("path", list(CONTRACT.to_json()))
+def test_a_contract_from_before_layers_could_be_float_names_none():
+    data = CONTRACT.to_json()
+    del data["float_layers"]
+    assert parse_contract(json.dumps(data), "x").float_layers == ()
+
+
+@pytest.mark.parametrize("path", sorted(CONTRACT.to_json().keys() - {"float_layers"}))
 def test_a_missing_key_is_refused(path):
     data = CONTRACT.to_json()
     del data[path]
@@ -112,6 +119,9 @@ def test_a_missing_key_is_refused(path):
         ("layout", "CHW"),
         ("layout", ["NHWC"]),
         ("output_kind", "scores"),
+        ("float_layers", "Conv1"),
+        ("float_layers", ["Conv1", 2]),
+        ("float_layers", ["x"] * 1001),
         ("accuracy", 0.9),
         ("accuracy", {"split": "validation", "images": 3}),
         ("accuracy.top1", 1.1),

@@ -53,7 +53,14 @@ def trained(folder):
 
 
 def quantized(folder):
-    return QuantizedModel(folder, ("a", "b"), {"conv1": (0.25, 3)}, (RECORD,), 0)
+    return QuantizedModel(
+        folder,
+        ("a", "b"),
+        {"conv1": (0.25, 3)},
+        (RECORD,),
+        0,
+        {"int8-qat": values.Integers(("conv2",), 0.9)},
+    )
 
 
 @pytest.mark.parametrize("make", [dataset, trained, quantized])

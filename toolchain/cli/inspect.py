@@ -35,17 +35,19 @@ def inspect_model(
         "name": promised_by_name(file),
         "contract": None if contract is None else contract.precision,
     }
+    floats = () if contract is None else contract.float_layers
     if as_json:
-        data = {**inspection.to_json(), "promised_by": promises}
+        data = {**inspection.to_json(), "promised_by": promises, "float_layers": list(floats)}
         typer.echo(json.dumps(data, ensure_ascii=False, indent=1))
     else:
-        _show(inspection, promises)
+        _show(inspection, promises, floats)
     for precision in promises.values():
         if precision is not None:
-            check_promise(inspection, precision)
+            check_promise(inspection, precision, floats)
 
 
-def _show(inspection: Inspection, promises: dict[str, str | None]) -> None:
+def _show(inspection: Inspection, promises: dict[str, str | None], floats: tuple[str, ...]) -> None:
+    from toolchain.inspection.scheme import scheme_without
     from toolchain.terminal import plain, say, table
 
     counts = Counter(
@@ -64,7 +66,11 @@ def _show(inspection: Inspection, promises: dict[str, str | None]) -> None:
     if inspection.format == "onnx" and inspection.true_scheme in ("int8", "mixed"):
         say(plain(_portability(inspection)))
     promised = ", ".join(f"{who} says {what}" for who, what in promises.items() if what)
-    say(plain(f"true scheme: {inspection.true_scheme}" + (f"  ({promised})" if promised else "")))
+    scheme = inspection.true_scheme
+    if floats:
+        rest = scheme_without(inspection, floats)
+        scheme += f": {rest}, and float as its contract says in {', '.join(floats)}"
+    say(plain(f"true scheme: {scheme}" + (f"  ({promised})" if promised else "")))
 
 
 def _portability(inspection: Inspection) -> str:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from toolchain.contract import TensorSpec
 
+# Stands before each layer that is to stay float while a graph is converted, and is taken out again:
+# an op that no network here has and that the converter leaves as it is, in float.
+BARRIER: Final = schema.BuiltinOperator.SIN
 _IDENTIFIER: Final = b"TFL3"
 # The schema asks for it (`force_align: 16`), and kernels read float weights in place.
 _ALIGNMENT: Final = 16
@@ -42,18 +45,47 @@ def _pack(model: Any) -> bytes:
 
 
 def finish(data: bytes) -> bytes:
-    """Name the input and output after the signature, and keep a float softmax where it can be.
+    """Name the input and output after the signature, and keep float what is to be float.
 
     With float output the converter computes an 8-bit softmax and dequantizes it: probabilities in
-    steps of 1/256, with ties between classes. Dequantizing the logits first costs nothing.
+    steps of 1/256, with ties between classes. Dequantizing the logits first costs nothing. The
+    `BARRIER`s before float layers have done their work and go.
     """
     model = _unpack(data)
     graph = model.subgraphs[0]
+    _take_out_barriers(model, graph)
     _dequantize_before_softmax(model, graph)
     for tensors in (model.signatureDefs[0].inputs, model.signatureDefs[0].outputs):
         for entry in tensors:
             graph.tensors[entry.tensorIndex].name = entry.name
     return _pack(model)
+
+
+def _take_out_barriers(model: Any, graph: Any) -> None:
+    """Let what reads a barrier read what the barrier reads; neither it nor its code remains."""
+    codes = [code.builtinCode for code in model.operatorCodes]
+    if BARRIER not in codes:
+        return
+    gone = codes.index(BARRIER)
+    barriers = [op for op in graph.operators if op.opcodeIndex == gone]
+    source = {int(op.outputs[0]): int(op.inputs[0]) for op in barriers}
+    graph.operators = [op for op in graph.operators if op.opcodeIndex != gone]
+    # The tensors after a removed one move up.
+    kept = [index for index in range(len(graph.tensors)) if index not in source]
+    place = {index: at for at, index in enumerate(kept)} | {-1: -1}
+    graph.tensors = [graph.tensors[index] for index in kept]
+
+    def moved(indices: Any) -> list[int]:
+        return [place[source.get(int(index), int(index))] for index in indices]
+
+    for op in graph.operators:
+        op.opcodeIndex -= op.opcodeIndex > gone
+        op.inputs, op.outputs = moved(op.inputs), moved(op.outputs)
+    graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs)
+    for signature in model.signatureDefs:
+        for entry in (*signature.inputs, *signature.outputs):
+            (entry.tensorIndex,) = moved([entry.tensorIndex])
+    del model.operatorCodes[gone]
 
 
 def _dequantize_before_softmax(model: Any, graph: Any) -> None:

@@ -89,7 +89,6 @@ class _Writer:
         self.graph = graph
         self.contract = contract
         self.ranges = dict(ranges or {})
-        self.is_int8 = ranges is not None
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.real: dict[str, str] = {}
@@ -166,7 +165,10 @@ class _Writer:
     def _linear(self, node: Node) -> None:
         kernel = self.graph.arrays[f"{node.name}/kernel"]
         bias = self.graph.arrays[f"{node.name}/bias"]
-        inputs = [self.real[node.inputs[0]], *self._weights(node, kernel, bias)]
+        given = self.real[node.inputs[0]]
+        if node.is_float and node.inputs[0] in self.stored:
+            given, kernel = self._apart(node, given), -kernel
+        inputs = [given, *self._weights(node, kernel, bias)]
         self.shapes[node.name] = self._linear_shape(node, kernel)
         # The last layer is called "logits", and so is an output that holds them.
         is_taken = node.name == self.contract.output.name
@@ -176,6 +178,16 @@ class _Writer:
         else:
             self._add("Conv", inputs, result, **self._window(node, kernel))
         self._publish(node.name, result)
+
+    def _apart(self, node: Node, given: str) -> str:
+        """The negative of what a float layer reads, for a kernel that is negative too.
+
+        The results are the same to the last bit. Between DequantizeLinear and QuantizeLinear
+        themselves onnxruntime (1.31) quantizes a float kernel on its own, with scales that no
+        training knew and all 8 bits of products that overflow (its WeightBiasQuantization).
+        """
+        self._add("Neg", [given], f"{node.name}_input")
+        return f"{node.name}_input"
 
     def _arranged(self, node: Node, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
         """TensorFlow's kernel in ONNX's order, output channels first."""
@@ -192,7 +204,7 @@ class _Writer:
         bias: NDArray[np.float32],
     ) -> list[str]:
         weights, bias_name = self._arranged(node, kernel), f"{node.name}_bias"
-        if not self.is_int8:
+        if node.is_float or not self.ranges:
             return [self._float_kernel(node, weights), self._constant(bias_name, bias)]
         scales = weight_scales(kernel, node.op)
         rounded = stored_weights(weights, scales, axis=0)
@@ -289,8 +301,9 @@ class _Writer:
         """max_pool, max and flatten work on the stored bytes, nothing is rounded."""
         source = node.inputs[0]
         shape = self.shapes[source]
-        tensor = self.stored[source] if self.is_int8 else self.real[source]
-        output = f"{node.name}_u8" if self.is_int8 else node.name
+        is_stored = source in self.stored
+        tensor = self.stored[source] if is_stored else self.real[source]
+        output = f"{node.name}_u8" if is_stored else node.name
         if node.op == "max_pool":
             window = {"kernel_shape": [node.stride] * 2, "strides": [node.stride] * 2}
             self._add("MaxPool", [tensor], output, **window)
@@ -304,7 +317,7 @@ class _Writer:
             self._add("Transpose", [tensor], f"{output}_nhwc", perm=[0, 2, 3, 1])
             self._add("Flatten", [f"{output}_nhwc"], output, axis=1)
             self.shapes[node.name] = (math.prod(shape),)
-        if self.is_int8:
+        if is_stored:
             self.stored[node.name] = output
             self.ranges[node.name] = self.ranges[source]
             self._dequantize(node.name)

@@ -29,7 +29,7 @@ from toolchain.run import sha256_file, write_bytes, write_text
 from toolchain.terminal import working
 from toolchain.training.device import configure
 from toolchain.training.stage import WEIGHTS_FILE
-from toolchain.values import Dataset, EpochRecord, QuantizedModel, TrainedModel
+from toolchain.values import Dataset, QuantizedModel, TrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class _Source:
       graph: folded network.
       ranges: of the activations; None for files that compute in float.
       weights: the file that the graph's weights came from.
-      measured: the epoch that left them.
+      accuracy: theirs on the validation split.
     """
 
     graph: Graph
     ranges: dict[str, Affine] | None
     weights: Path
-    measured: EpochRecord
+    accuracy: float
 
 
 def export_models(
@@ -86,7 +86,7 @@ def export_models(
                 contract, data = _write(source, recipe, asked)
                 write_bytes(out / name, data)
             inspection = inspect_file(out / name)
-            check_promise(inspection, precision)
+            check_promise(inspection, precision, contract.float_layers)
             check_portable(inspection)
             sha256 = hashlib.sha256(data).hexdigest()
             entries[name] = ContractEntry(sha256, len(data), contract)
@@ -99,13 +99,13 @@ def _source(
     graph: Graph, trained: TrainedModel, quantized: QuantizedModel | None, precision: str
 ) -> _Source:
     if precision in KERNELS:
-        best = trained.history[trained.best]
-        return _Source(graph, None, trained.folder / WEIGHTS_FILE, best)
+        accuracy = trained.history[trained.best].validation_accuracy
+        return _Source(graph, None, trained.folder / WEIGHTS_FILE, accuracy)
     if quantized is None:
         raise InputError(f"expected a quantized model to write {precision} from, received none")
     rounded, ranges = quantized_graph(graph, quantized, precision)
-    measured = quantized.history[0 if precision == "int8-ptq" else quantized.best]
-    return _Source(rounded, ranges, quantized.folder / WEIGHTS_OF[precision], measured)
+    accuracy = quantized.integers[precision].validation_accuracy
+    return _Source(rounded, ranges, quantized.folder / WEIGHTS_OF[precision], accuracy)
 
 
 def _contract(
@@ -117,7 +117,7 @@ def _contract(
 ) -> Contract:
     """What the files of one precision have in common, with the tensors of a plain ONNX file."""
     size, kind = int(recipe.input.size or 0), recipe.export.output
-    classes, accuracy = dataset.classes, source.measured.validation_accuracy
+    classes = dataset.classes
     images = len(dataset.indices("validation"))
     return Contract(
         name=recipe.name,
@@ -134,7 +134,8 @@ def _contract(
             "weights_sha256": sha256_file(source.weights),
         },
         output_kind=kind,
-        accuracy=Accuracy("validation", images, accuracy) if images else None,
+        accuracy=Accuracy("validation", images, source.accuracy) if images else None,
+        float_layers=source.graph.float_layers(),
     )
 
 

@@ -11,7 +11,7 @@ from toolchain.contract import METADATA_KEY, Contract
 from toolchain.export.flatbuffer import embed, finish
 from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
 from toolchain.quantization.fold import to_keras
-from toolchain.quantization.graph import IMAGE, Affine, Graph
+from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Affine, Graph, Node
 from toolchain.quantization.qat import qat_model
 
 
@@ -35,7 +35,7 @@ def convert(
       kernels: what a float file stores its kernels as. float16 computes as float32 does; with
         int8 the runtime quantizes each activation when it meets one (dynamic range).
     """
-    model = to_keras(graph) if ranges is None else qat_model(graph, ranges)
+    model = to_keras(graph) if ranges is None else qat_model(graph, ranges, _apart)
     converter = _converter(model, graph.size, output)
     if ranges is not None or kernels != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -51,6 +51,17 @@ def carry(data: bytes, contract: Contract) -> bytes:
     """The file with its contract inside, once for us and once as TFLite Metadata."""
     own, tasks = contract.dumps().encode(), task_metadata(contract)
     return append_labels(embed(data, {METADATA_KEY: own, BUFFER: tasks}), contract)
+
+
+def _apart(layer: Any, node: Node | None) -> Any:
+    """The layer, read through `flatbuffer.BARRIER` where it is to stay float.
+
+    The converter computes in integers whatever stands between two rounded tensors, and quantizes
+    the kernel itself where nothing says how.
+    """
+    if node is None or not (node.is_float and node.op in WITH_WEIGHTS):
+        return layer
+    return lambda given: layer(tf.sin(given))
 
 
 def _converter(model: tf_keras.Model, size: int, output: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ PROMISES: Final = {
 INTEGERS: Final = frozenset({"int8", "uint8", "int4", "uint4", "int16"})
 # "b1" is the twin of an ONNX file for batches of one.
 _NAME: Final = re.compile(rf"\.({'|'.join(PROMISES)})(?:\.b1)?\.(?:tflite|onnx)$")
+_PARTS: Final = re.compile(r"[;/]")
 _MEANS: Final = {
     "fp32": "float32 weights and arithmetic",
     "fp16": "float16 weights",
@@ -164,15 +166,37 @@ def check_portable(inspection: Inspection) -> None:
         )
 
 
-def check_promise(inspection: Inspection, precision: str) -> None:
+def float_layers(inspection: Inspection, names: Iterable[str]) -> dict[str, tuple[OpSummary, ...]]:
+    """Name -> the layers with float32 weights that are called so.
+
+    TFLite's converter calls a tensor after all the ops that it fused into one, with ";" and "/"
+    between the names, and tfmot puts "quant_" before that of a layer.
+    """
+    computed = [(op, _names(op)) for op in inspection.layers() if op.weights == "float32"]
+    return {name: tuple(op for op, called in computed if name in called) for name in names}
+
+
+def _names(op: OpSummary) -> set[str]:
+    return {part.removeprefix("quant_").removesuffix("_raw") for part in _PARTS.split(op.output)}
+
+
+def scheme_without(inspection: Inspection, names: Iterable[str]) -> str:
+    """The scheme of the layers that are not among the `float_layers` of these names."""
+    apart = {op for found in float_layers(inspection, names).values() for op in found}
+    return scheme_of(tuple(op for op in inspection.ops if op not in apart))
+
+
+def check_promise(inspection: Inspection, precision: str, floats: Sequence[str] = ()) -> None:
     """Compare what a file holds with the precision it promises.
 
     Args:
       inspection: of the file.
       precision: "fp32", "fp16", "w8", "int8-ptq" or "int8-qat".
+      floats: layers that a file of integers was asked to compute in float: those, and no others.
 
     Raises:
-      GateError: a layer with weights is of another kind, or there is no such layer at all.
+      GateError: a layer with weights is of another kind, or there is no such layer at all; one of
+        `floats` is not float.
       ModelError: the precision is none of these.
     """
     where = str(inspection.path)
@@ -181,8 +205,17 @@ def check_promise(inspection: Inspection, precision: str) -> None:
             f"expected a precision of {', '.join(PROMISES)}, received {precision!r:.40}", where
         )
     expected, layers = PROMISES[precision], inspection.layers()
-    wrong = [op for op in layers if op.kind != expected]
-    if layers and inspection.true_scheme == expected:
+    asked = float_layers(inspection, floats if expected == "int8" else ())
+    if missing := [name for name, found in asked.items() if not found]:
+        raise GateError(
+            f"its contract says that {', '.join(missing)[:180]} computes in float, which the file "
+            "does not bear out",
+            where,
+            "export the model again",
+        )
+    apart = {op for found in asked.values() for op in found}
+    wrong = [op for op in layers if op.kind != expected and op not in apart]
+    if layers and scheme_without(inspection, asked) == expected:
         return
     if not layers:
         what = "it has no convolution or dense layer"

@@ -13,8 +13,8 @@ from toolchain.errors import ModelError
 from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Graph, Node, Op
 from toolchain.training.weights import Arrays
 
-# A layer, the graph's name of its operation (None at the input) -> what is built in its place.
-Wrap = Callable[[Any, str | None], Any]
+# A layer, the node it is built from (None at the input) -> what is built in its place.
+Wrap = Callable[[Any, Node | None], Any]
 
 
 def fold(network: tf_keras.Model) -> Graph:
@@ -102,7 +102,7 @@ def _fold_into(arrays: Arrays, name: str, norm: Any) -> None:
     arrays[f"{name}/bias"] = bias.astype(np.float32)
 
 
-def to_keras(graph: Graph, wrap: Wrap = lambda layer, op: layer) -> tf_keras.Model:
+def to_keras(graph: Graph, wrap: Wrap = lambda layer, node: layer) -> tf_keras.Model:
     """A flat Keras model of the graph: float32 [batch, size, size, 3] -> logits.
 
     Args:
@@ -116,7 +116,7 @@ def to_keras(graph: Graph, wrap: Wrap = lambda layer, op: layer) -> tf_keras.Mod
     for node in graph.nodes:
         inputs = [tensors[name] for name in node.inputs]
         layer = _layer(node, graph)
-        tensors[node.name] = wrap(layer, node.op)(inputs if node.op == "add" else inputs[0])
+        tensors[node.name] = wrap(layer, node)(inputs if node.op == "add" else inputs[0])
     return tf_keras.Model(image, tensors[graph.nodes[-1].name], name="folded")
 
 

@@ -6,6 +6,7 @@ three compute the same integers. Plain data: nothing here needs TensorFlow.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -35,6 +36,8 @@ class Node:
       inputs: names of the nodes it reads; "image" is the network's input.
       stride: of conv, depthwise and max_pool, whose window is as large as its stride.
       padding: "same" or "valid", as TensorFlow means them.
+      is_float: whether it computes in float where the others compute in integers, see
+        `Graph.keep_float`.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Node:
     inputs: tuple[str, ...]
     stride: int = 1
     padding: str = "same"
+    is_float: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,32 @@ class Graph:
         """The same operations with other weights."""
         return replace(self, arrays=arrays)
 
+    def keep_float(self, layers: Iterable[str]) -> Graph:
+        """The same operations, with these layers out of the integers too.
+
+        What has no weights computes as its neighbours do, and one integer layer around it is
+        enough to make it integer: nothing is float that was not asked for but what lies between
+        float layers alone.
+        """
+        asked = {*layers, *self.float_layers()}
+        floats = {node.name for node in self.nodes if node.op not in WITH_WEIGHTS} | asked
+        reached = [node.name for node in self.nodes if node.name not in floats]
+        while reached:
+            near = self.neighbours(reached.pop()) & floats - asked
+            floats -= near
+            reached += near
+        nodes = (replace(node, is_float=node.name in floats) for node in self.nodes)
+        return replace(self, nodes=tuple(nodes))
+
+    def float_layers(self) -> tuple[str, ...]:
+        """The layers with weights that are kept float, in order."""
+        return tuple(n.name for n in self.nodes if n.is_float and n.op in WITH_WEIGHTS)
+
+    def neighbours(self, name: str) -> set[str]:
+        """The nodes that a node reads or is read by."""
+        read = {other for node in self.nodes if node.name == name for other in node.inputs}
+        return (read | {node.name for node in self.consumers(name)}) - {IMAGE}
+
     def consumers(self, name: str) -> list[Node]:
         """The nodes that read an output."""
         return [node for node in self.nodes if name in node.inputs]
@@ -73,12 +103,15 @@ def range_points(graph: Graph) -> list[str]:
 
     A linear operation that only feeds an activation has none: phone and server runtimes compute
     the two as one, and rounding between them would be an error that exists in training alone.
+    Neither has what only float operations write and read; the input is made of bytes either way.
     """
     points = [IMAGE]
     for node in graph.nodes:
         readers = graph.consumers(node.name)
         fused = bool(readers) and all(r.op in ("relu", "relu6") for r in readers)
-        if node.op not in SAME_RANGE and not (node.op in WITH_WEIGHTS and fused):
+        is_float = node.is_float and all(r.is_float for r in readers)
+        passed_on = node.op in SAME_RANGE or (node.op in WITH_WEIGHTS and fused)
+        if not passed_on and not is_float:
             points.append(node.name)
     return points
 
@@ -103,6 +136,11 @@ class Affine:
     def high(self) -> float:
         """Real value of stored 255."""
         return (255 - self.zero_point) * self.scale
+
+
+def ranges_of(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, Affine]:
+    """Those of the ranges that the graph needs: the more layers are float, the fewer."""
+    return {name: ranges[name] for name in range_points(graph)}
 
 
 def affine(low: float, high: float) -> Affine:
@@ -179,7 +217,7 @@ def snap_biases(graph: Graph, ranges: dict[str, Affine]) -> dict[str, NDArray[np
     """
     arrays = dict(graph.arrays)
     for node in graph.nodes:
-        if node.op in WITH_WEIGHTS:
+        if node.op in WITH_WEIGHTS and not node.is_float:
             step = np.float64(input_range(graph, ranges, node).scale) * weight_scales(
                 arrays[f"{node.name}/kernel"], node.op
             )

@@ -14,12 +14,13 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_wrapper
 
-from toolchain.quantization.fold import to_keras
+from toolchain.quantization.fold import Wrap, to_keras
 from toolchain.quantization.graph import (
     IMAGE,
     MIN_MAGNITUDE,
     Affine,
     Graph,
+    Node,
 )
 from toolchain.training.weights import Arrays
 
@@ -145,7 +146,9 @@ class _Rounding(_QuantizeWrapper):
     call = tf.autograph.experimental.do_not_convert(_QuantizeWrapper.call)
 
 
-def qat_model(graph: Graph, ranges: dict[str, Affine]) -> tf_keras.Model:
+def qat_model(
+    graph: Graph, ranges: dict[str, Affine], place: Wrap = lambda layer, node: layer
+) -> tf_keras.Model:
     """The graph with rounding where the int8 files round: normalised image -> logits.
 
     Each layer is wrapped while the model is built. `quantize_apply` would come to the same
@@ -154,32 +157,34 @@ def qat_model(graph: Graph, ranges: dict[str, Affine]) -> tf_keras.Model:
     Args:
       graph: the folded network.
       ranges: one a name of `graph.range_points`.
+      place: what to build into the model in the place of a layer that rounds what it should.
     """
-    return to_keras(graph, lambda layer, op: _wrap(layer, op, ranges))
+    return to_keras(graph, lambda layer, node: place(_wrap(layer, node, ranges), node))
 
 
-def _wrap(layer: Any, op: str | None, ranges: dict[str, Affine]) -> Any:
+def _wrap(layer: Any, node: Node | None, ranges: dict[str, Affine]) -> Any:
     """The layer with rounding of its kernel and its output, where there is something to round."""
-    point = ranges.get(layer.name if op else IMAGE)
-    kind = op if op in _ATTRIBUTES else None
+    point = ranges.get(node.name if node else IMAGE)
+    kind = node.op if node and node.op in _ATTRIBUTES and not node.is_float else None
     if kind is None and point is None:
         return layer
     low, high = (None, None) if point is None else (point.low, point.high)
     return _Rounding(layer, LayerQuantization(kind, low, high))
 
 
-def _wrapped(model: tf_keras.Model) -> dict[str, Any]:
+def _layers(model: tf_keras.Model) -> dict[str, Any]:
+    """The layers with weights by name, wrapped where they are."""
     found = {}
     for layer in model.layers:
-        inner = getattr(layer, "layer", None)
-        if inner is not None and hasattr(inner, "bias"):
+        inner = getattr(layer, "layer", layer)
+        if hasattr(inner, "bias"):
             found[inner.name] = layer
     return found
 
 
 def _variables(model: tf_keras.Model) -> dict[str, Any]:
     named = {}
-    for name, layer in _wrapped(model).items():
+    for name, layer in _layers(model).items():
         for variable in layer.weights:
             short = variable.name.rsplit("/", 1)[-1].split(":")[0]
             if short in ("kernel", "depthwise_kernel"):

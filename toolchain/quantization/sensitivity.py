@@ -31,7 +31,7 @@ def sensitivity(
     Its kernel and its output are rounded as in the int8 files; the output is that of the
     activation behind it, where there is one. See `evidence.LayerError`.
     """
-    layers = [node for node in graph.nodes if node.op in WITH_WEIGHTS]
+    layers = [node for node in graph.nodes if node.op in WITH_WEIGHTS and not node.is_float]
     ends = {layer.name: _end(graph, layer) for layer in layers}
     exact = to_keras(graph)
     wanted = {layer.inputs[0] for layer in layers} | {end.name for end in ends.values()}

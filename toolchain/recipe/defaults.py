@@ -11,6 +11,8 @@ from toolchain.recipe.sections import WITHOUT_PATH, Recipe
 ALPHAS: Final = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 EMBEDDED_ALPHA: Final = 0.35
 EMBEDDED_SIZE: Final = 48
+# Gives the output, in every network.
+LAST_LAYER: Final = "logits"
 _SIZE: Final = {"mobilenet_v2": 160, "vgg16": 150}
 _PIXELS: Final = {"mobilenet_v2": "symmetric", "vgg16": "caffe"}
 # Where the tutorials that people copy start to fine-tune: MobileNetV2 at about layer 100 of 154,
@@ -71,6 +73,11 @@ def cross_check(recipe: Recipe) -> list[str]:
         mistakes.append(
             "train.feature_views: expected 0 with augment.mixup, which blends photos and not their "
             f"features, received {recipe.train.feature_views}"
+        )
+    if LAST_LAYER in recipe.quantize.skip_layers and recipe.export.int8_io == "uint8":
+        mistakes.append(
+            f"quantize.skip_layers: expected no {LAST_LAYER}, whose output would be float, with "
+            f"export.int8_io = uint8, received {LAST_LAYER}"
         )
     if recipe.input.pixels == "caffe" and model.backbone != "vgg16":
         mistakes.append(f"input.pixels: caffe belongs to vgg16, received backbone {model.backbone}")

@@ -195,6 +195,9 @@ class QuantizeSection:
         0.0, "share of the loss that asks for the float model's answers", low=0.0, high=1.0
     )
     calibration_images: int = setting(640, "taken from the train split", low=1, high=100_000)
+    skip_layers: tuple[str, ...] = setting(
+        (), "layers that stay float, by the names that quantize prints, such as block_1_expand"
+    )
 
 
 # float32; float16 weights; int8 weights (dynamic range); all int8, calibrated or trained so.

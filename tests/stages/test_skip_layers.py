@@ -1,0 +1,223 @@
+"""Layers that stay float in files of integers: those that were named, and no others."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from networks import photos, softmax
+
+from toolchain.contract import Contract, TensorSpec
+from toolchain.errors import ExitCode, GateError, RecipeError
+from toolchain.export.onnx import to_onnx
+from toolchain.export.tflite import convert
+from toolchain.images.preprocess import Preprocessing, normalise
+from toolchain.inspection import check_portable, check_promise, inspect_file, optimised_ops
+from toolchain.inspection.scheme import float_layers
+from toolchain.quantization.calibrate import calibrate
+from toolchain.quantization.graph import Affine, Graph, Node, range_points, ranges_of, snap_biases
+from toolchain.quantization.qat import get_arrays, qat_model
+from toolchain.quantization.sensitivity import sensitivity
+from toolchain.quantization.stage import check_layers
+from toolchain.recipe import parse_recipe
+from toolchain.runtimes import open_runner
+from toolchain.training.batches import Examples
+
+# Of a probability, between a file and the graph that simulates it: sums in another order.
+TOLERANCE = 0.01
+SIZE, CLASSES = 12, 3
+WAY = Preprocessing.of("symmetric", SIZE)
+LAYERS = ("conv", "deep", "project", "logits")
+SKIPS = [("conv",), ("project",), ("deep", "project"), ("logits",), ("deep", "logits")]
+
+
+def network() -> Graph:
+    """Every kind of layer, a fused activation, a sum, and bytes that are passed on."""
+    random = np.random.default_rng(5)
+    shapes = {
+        "conv": (3, 3, 3, 8),
+        "deep": (3, 3, 8, 1),
+        "project": (1, 1, 8, 8),
+        "logits": (6 * 6 * 8, CLASSES),
+    }
+    arrays = {}
+    for name, shape in shapes.items():
+        inputs = np.prod(shape[:2] if name == "deep" else shape[:-1])
+        channels = 8 if name == "deep" else shape[-1]
+        arrays[f"{name}/kernel"] = random.normal(size=shape) * 1.4 / np.sqrt(inputs)
+        arrays[f"{name}/bias"] = random.normal(size=channels) * 0.1
+    nodes = (
+        Node("conv", "conv", ("image",)),
+        Node("conv_relu", "relu6", ("conv",)),
+        Node("deep", "depthwise", ("conv_relu",)),
+        Node("deep_relu", "relu6", ("deep",)),
+        Node("project", "conv", ("deep_relu",)),
+        Node("sum", "add", ("conv_relu", "project")),
+        Node("pool", "max_pool", ("sum",), 2, "valid"),
+        Node("flat", "flatten", ("pool",)),
+        Node("logits", "dense", ("flat",)),
+    )
+    return Graph(SIZE, nodes, {name: value.astype(np.float32) for name, value in arrays.items()})
+
+
+def prepare(pixels, seed, training):
+    return (pixels - np.float32(WAY.mean)) / np.float32(WAY.std)
+
+
+PIXELS = photos(32, SIZE)
+EXAMPLES = Examples(PIXELS, np.zeros(32, np.int64), np.arange(32))
+
+
+@pytest.fixture(scope="module")
+def ranges() -> dict[str, Affine]:
+    return calibrate(network(), EXAMPLES, prepare, WAY, "minmax")
+
+
+def skipping(ranges: dict[str, Affine], names: tuple[str, ...]) -> tuple[Graph, dict[str, Affine]]:
+    graph = network().keep_float(names)
+    needed = ranges_of(graph, ranges)
+    return graph.with_arrays(snap_biases(graph, needed)), needed
+
+
+def contract_of(names: tuple[str, ...]) -> Contract:
+    return Contract(
+        name="x",
+        format="onnx",
+        precision="int8-qat",
+        labels=("a", "b", "c"),
+        preprocessing=WAY,
+        input=TensorSpec("image", (-1, SIZE, SIZE, 3), "float32"),
+        output=TensorSpec("probabilities", (-1, CLASSES), "float32"),
+        lineage={},
+        float_layers=names,
+    )
+
+
+def written(folder: Path, kind: str, graph: Graph, ranges: dict[str, Affine]) -> Path:
+    path = folder / f"x.int8-qat.{kind}"
+    if kind == "onnx":
+        path.write_bytes(to_onnx(graph, ranges, contract_of(graph.float_layers()), 17))
+    else:
+        path.write_bytes(convert(graph, ranges, "float32"))
+    return path
+
+
+def answers(path: Path) -> np.ndarray:
+    if path.suffix == ".onnx":
+        return open_runner(path).run(PIXELS)
+    run = Interpreter(str(path)).get_signature_runner()
+    images = normalise(PIXELS, WAY)
+    return np.concatenate([run(image=one[None])["probabilities"] for one in images])
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    # Conversions cost a second each.
+    [("onnx", names) for names in SKIPS] + [("tflite", names) for names in (SKIPS[0], SKIPS[4])],
+)
+def test_the_named_layers_are_float_in_the_file_and_all_others_integer(
+    ranges, names: tuple[str, ...], kind: str, tmp_path: Path
+) -> None:
+    graph, needed = skipping(ranges, names)
+    path = written(tmp_path, kind, graph, needed)
+    inspection = inspect_file(path)
+    kinds = [op.weights for op in inspection.layers()]
+    assert kinds == ["float32" if name in names else "int8" for name in LAYERS]
+    assert all(len(found) == 1 for found in float_layers(inspection, names).values())
+    check_promise(inspection, "int8-qat", names)
+    check_portable(inspection)
+    expected = softmax(qat_model(graph, needed)(normalise(PIXELS, WAY), training=False).numpy())
+    found = answers(path)
+    assert len(np.unique(found.round(2))) > 20
+    assert np.abs(found - expected).max() < TOLERANCE
+    if kind == "onnx":
+        ops = optimised_ops(path)
+        assert ops["QLinearConv"] == sum(name not in names for name in LAYERS[:3])
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_a_float_layer_that_nobody_named_is_refused(ranges, kind: str, tmp_path: Path) -> None:
+    inspection = inspect_file(written(tmp_path, kind, *skipping(ranges, ("deep", "project"))))
+    with pytest.raises(GateError, match=r"1 of 4 layers have .*: .*project") as caught:
+        check_promise(inspection, "int8-qat", ("deep",))
+    assert caught.value.exit_code == ExitCode.GATE
+    with pytest.raises(GateError, match="2 of 4 layers"):
+        check_promise(inspection, "int8-qat")
+    with pytest.raises(GateError, match="conv computes in float, which the file does not bear out"):
+        check_promise(inspection, "int8-qat", ("conv", "deep", "project"))
+
+
+def test_a_float_layer_computes_what_it_would_without_any_integers(ranges) -> None:
+    """Its own answer is not rounded where only float layers read it; its input still is."""
+    images = normalise(PIXELS, WAY)
+    graph, needed = skipping(ranges, ("logits",))
+    assert "logits" not in needed
+    steps = np.unique(qat_model(graph, needed)(images, training=False).numpy())
+    rounded, every = skipping(ranges, ())
+    coarse = qat_model(rounded, every)(images, training=False).numpy() / every["logits"].scale
+    assert np.abs(coarse - coarse.round()).max() < 1e-2
+    exact = steps / every["logits"].scale
+    assert np.abs(exact - exact.round()).max() > 0.3
+
+
+@pytest.mark.parametrize("names", list(itertools.combinations(LAYERS, 2)), ids=",".join)
+def test_eight_bits_are_where_an_integer_layer_reads_or_writes(names: tuple[str, ...]) -> None:
+    graph = network().keep_float(names)
+    kept = set(range_points(graph))
+    assert graph.float_layers() == tuple(name for name in LAYERS if name in names)
+    one_by_one = network().keep_float(names[:1]).keep_float(names[1:])
+    assert graph.nodes == one_by_one.nodes
+    assert kept >= {"image", "conv_relu", "sum"}, "a sum with an integer layer beside it"
+    assert ("deep_relu" in kept) == (set(names) != {"deep", "project"})
+    assert ("logits" in kept) == ("logits" not in names)
+
+
+def test_all_around_a_sum_float_makes_the_sum_float() -> None:
+    graph = network().keep_float(LAYERS)
+    assert all(node.is_float for node in graph.nodes)
+    assert range_points(graph) == ["image"]
+    assert range_points(network()) == [
+        "image",
+        "conv_relu",
+        "deep_relu",
+        "project",
+        "sum",
+        "logits",
+    ]
+
+
+def test_a_float_layer_trains_and_has_no_rounding_noise(ranges) -> None:
+    graph, needed = skipping(ranges, ("deep",))
+    model = qat_model(graph, needed)
+    assert get_arrays(model).keys() == graph.arrays.keys()
+    assert len(model.trainable_variables) == len(graph.arrays)
+    found = sensitivity(graph, needed, EXAMPLES, prepare)
+    assert [one.layer for one in found.layers] == ["conv", "project", "logits"]
+
+
+def test_names_of_no_layer_are_told_with_what_was_expected() -> None:
+    check_layers(network(), ("deep",), "here")
+    with pytest.raises(RecipeError) as caught:
+        check_layers(network(), ("deep_relu", "zzz", "logits"), "here")
+    told = str(caught.value)
+    assert "skip_layers: expected a layer with weights, received 'deep_relu'" in told
+    assert "received 'zzz' (the first is conv)" in told
+    assert "logits" not in told.replace("the first is conv", "")
+    with pytest.raises(RecipeError, match="received all of them"):
+        check_layers(network(), LAYERS, "here")
+
+
+def test_bytes_out_of_a_float_layer_are_refused_by_the_recipe() -> None:
+    table = {"data": {"source": "digits"}, "quantize": {"skip_layers": ["logits"]}}
+    assert parse_recipe(table, name="x").quantize.skip_layers == ("logits",)
+    with pytest.raises(RecipeError, match="expected no logits"):
+        parse_recipe(table | {"export": {"int8_io": "uint8"}}, name="x")
+
+
+def test_the_contract_in_the_file_names_them(ranges, tmp_path: Path) -> None:
+    path = written(tmp_path, "onnx", *skipping(ranges, ("deep",)))
+    assert open_runner(path).contract == replace(contract_of(()), float_layers=("deep",))
