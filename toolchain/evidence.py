@@ -148,11 +148,13 @@ class LayerError:
     Attributes:
       layer, op: its name, and what it is.
       sqnr_db: signal to quantization noise, 10 log10(mean x^2 / mean (x - rounded x)^2), decibels.
+      kernel_db: the same if its kernel alone is rounded, and its output is not.
     """
 
     layer: str
     op: str
     sqnr_db: float
+    kernel_db: float
 
 
 @dataclass(frozen=True, slots=True)

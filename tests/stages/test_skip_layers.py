@@ -19,10 +19,10 @@ from toolchain.images.preprocess import Preprocessing, normalise
 from toolchain.inspection import check_portable, check_promise, inspect_file, optimised_ops
 from toolchain.inspection.scheme import float_layers
 from toolchain.quantization.calibrate import calibrate
+from toolchain.quantization.float_layers import check_layers
 from toolchain.quantization.graph import Affine, Graph, Node, range_points, ranges_of, snap_biases
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sensitivity import sensitivity
-from toolchain.quantization.stage import check_layers
 from toolchain.recipe import parse_recipe
 from toolchain.runtimes import open_runner
 from toolchain.training.batches import Examples

@@ -224,7 +224,9 @@ def run_values(
         answers=kept,
         heatmaps=heatmaps(kept.rows[:4]),
         sensitivity=Sensitivity(
-            tuple(LayerError(f"block_{at}", "conv", 40 - at % 7 + at / 20) for at in range(20))
+            tuple(
+                LayerError(f"block_{at}", "conv", 40 - at % 7 + at / 20, 45.0) for at in range(20)
+            )
         ),
         client_resize=ClientResize(
             photos=200,

@@ -58,7 +58,9 @@ def test_a_run_from_before_has_none(tmp_path: Path) -> None:
 
 
 def test_layers_are_saved_and_read(tmp_path: Path) -> None:
-    made = Sensitivity((LayerError("block_1", "conv", 31.5), LayerError("logits", "dense", 44.0)))
+    made = Sensitivity(
+        (LayerError("block_1", "conv", 31.5, 34.0), LayerError("logits", "dense", 44.0, 50.0))
+    )
     made.save(tmp_path)
     assert Sensitivity.load(tmp_path) == made
 

@@ -121,8 +121,16 @@ def quantize(recipe: Recipe, run: Run, out: Path, kept: Unfinished) -> None:
 
 
 def trains_int8(recipe: Recipe) -> str:
-    """Other files asked for, such as fp16, are no reason to train again; int8-qat is one."""
-    return "int8-qat" if "int8-qat" in recipe.int8_precisions() else ""
+    """Other files asked for, such as fp16, are no reason to train again; int8-qat is one.
+
+    So are the gates that decide what falls back to float, and bytes out of the last layer.
+    """
+    asked = recipe.int8_precisions()
+    facts = ["int8-qat"] if "int8-qat" in asked else []
+    if recipe.quantize.fallback:
+        facts += [f"{one} may lose {recipe.verify.points_lost(one)}" for one in asked]
+        facts += [recipe.export.int8_io, *recipe.export.formats]
+    return ", ".join(facts)
 
 
 def show_quantize(run: Run) -> None:
@@ -133,9 +141,12 @@ def show_quantize(run: Run) -> None:
     for note in model.notes:
         say(f"  {note}")
     if found := published.sensitivity(run):
-        rows = [(one.layer, one.op, f"{one.sqnr_db:.1f}") for one in found.worst()[:_SHOWN_LAYERS]]
+        rows = [
+            (one.layer, one.op, f"{one.sqnr_db:.1f}", f"{one.kernel_db:.1f}")
+            for one in found.worst()[:_SHOWN_LAYERS]
+        ]
         title = f"signal above rounding noise, worst {len(rows)} of {len(found.layers)} layers"
-        table(title, ("layer", "op", "dB"), rows)
+        table(title, ("layer", "op", "dB", "kernel alone, dB"), rows)
 
 
 def export(recipe: Recipe, run: Run, out: Path) -> None:

@@ -38,13 +38,14 @@ def sensitivity(
     probe = tf_keras.Model(exact.input, {name: _output(exact, name) for name in sorted(wanted)})
     rounded = to_keras(graph.with_arrays(_rounded_arrays(graph)))
 
-    def noisy(layer: Node, given: Any) -> Any:
+    def noisy(layer: Node, given: Any) -> list[Any]:
+        """The output with kernel and output rounded, and with the kernel alone."""
         end = ends[layer.name]
         result = rounded.get_layer(layer.name)(given)
         if end is not layer:
             result = rounded.get_layer(end.name)(result)
         point = ranges[end.name]
-        return FixedRange(point.low, point.high)(result, False, {})
+        return [FixedRange(point.low, point.high)(result, False, {}), result]
 
     @tf.function(reduce_retracing=True, autograph=False)
     def powers(pixels: Any) -> Any:
@@ -53,23 +54,26 @@ def sensitivity(
         rows = []
         for layer in layers:
             truth = outputs[ends[layer.name].name]
-            noise = noisy(layer, outputs[layer.inputs[0]]) - truth
-            rows.append([tf.reduce_sum(tf.square(tensor)) for tensor in (truth, noise)])
+            noises = [one - truth for one in noisy(layer, outputs[layer.inputs[0]])]
+            rows.append([tf.reduce_sum(tf.square(tensor)) for tensor in (truth, *noises)])
         return tf.stack(rows)
 
     return Sensitivity(
         tuple(
-            LayerError(layer.name, layer.op, _decibels(signal, noise))
-            for layer, (signal, noise) in zip(layers, _summed(powers, examples), strict=True)
+            LayerError(layer.name, layer.op, _decibels(signal, noise), _decibels(signal, kernel))
+            for layer, (signal, noise, kernel) in zip(
+                layers, _summed(powers, examples), strict=True
+            )
         )
     )
 
 
-def _summed(powers: Callable[[Any], Any], examples: Examples) -> list[tuple[float, float]]:
-    """Signal and noise of each layer over all examples."""
+def _summed(powers: Callable[[Any], Any], examples: Examples) -> list[list[float]]:
+    """Signal, noise, and noise of the kernel alone, of each layer over all examples."""
     batches = track(examples.in_order(_BATCH), "layer errors", total=examples.steps(_BATCH))
     total = sum(powers(lent(pixels)).numpy().astype(np.float64) for pixels, _ in batches)
-    return [(float(signal), float(noise)) for signal, noise in np.asarray(total)]
+    rows: list[list[float]] = np.asarray(total).tolist()
+    return rows
 
 
 def _decibels(signal: float, noise: float) -> float:

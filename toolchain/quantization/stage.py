@@ -5,24 +5,27 @@ One calibration and one training serve the int8 files of both precisions and bot
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import tf_keras
 
-from toolchain.errors import RecipeError
+from toolchain.evidence import LayerError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.calibrate import calibrate, calibration_examples
+from toolchain.quantization.float_layers import Fallback, Gate, check_layers, cost, fall_back
 from toolchain.quantization.fold import fold, to_keras
-from toolchain.quantization.graph import WITH_WEIGHTS, Affine, Graph, ranges_of, snap_biases
+from toolchain.quantization.graph import Affine, Graph, ranges_of, snap_biases
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import Recipe
+from toolchain.recipe.defaults import LAST_LAYER
+from toolchain.training.batches import Examples
 from toolchain.training.device import configure
 from toolchain.training.fit import Plan, fit
+from toolchain.training.inference import Inference, Prepare
 from toolchain.training.network import build_network
 from toolchain.training.stage import WEIGHTS_FILE, pixel_examples, preparation
 from toolchain.training.weights import assign, read_safetensors, save_weights, variables
@@ -72,7 +75,6 @@ def quantize_model(
     train = pixel_examples(dataset, "train")
     sample = calibration_examples(train, settings.calibration_images, recipe.train.seed)
     ranges = calibrate(graph, sample, prepare, preprocessing, settings.ranges)
-    save_weights(snap_biases(graph, ranges), out / WEIGHTS_OF["int8-ptq"])
     model = qat_model(graph, ranges)
     trains = "int8-qat" in recipe.int8_precisions()
     plan = Plan(
@@ -91,33 +93,81 @@ def quantize_model(
         distillation=settings.distillation,
         teacher=to_keras(graph) if settings.distillation else None,
     )
-    fitted = fit(model, train, pixel_examples(dataset, "validation"), plan, kept)
+    validation = pixel_examples(dataset, "validation")
+    fitted = fit(model, train, validation, plan, kept)
     best = graph.with_arrays(get_arrays(model))
-    if trains:
-        save_weights(snap_biases(best, ranges), out / WEIGHTS_OF["int8-qat"])
     few = replace(sample, rows=sample.rows[:_SENSITIVITY_IMAGES])
-    sensitivity(best, ranges, few, prepare).save(out)
-    records = {"int8-ptq": fitted.history[0]}
+    errors = sensitivity(best, ranges, few, prepare)
+    errors.save(out)
+    made = {"int8-ptq": (graph, fitted.history[0])}
     if trains:
-        records["int8-qat"] = fitted.history[fitted.best]
+        made["int8-qat"] = (best, fitted.history[fitted.best])
+    judge = _Judge(graph, ranges, validation, prepare, errors.worst())
+    integers, notes = {}, []
+    for precision, (source, record) in made.items():
+        found = judge.fallback(source, precision, recipe)
+        rounded = source if found is None else found.graph
+        accuracy = found.right / len(validation) if found else record.validation_accuracy
+        snapped = snap_biases(rounded, ranges_of(rounded, ranges))
+        save_weights(snapped, out / WEIGHTS_OF[precision])
+        integers[precision] = Integers(rounded.float_layers(), accuracy)
+        told = (found.story if found else "", cost(rounded))
+        notes += [f"{precision}: {text}" for text in told if text]
     quantized = QuantizedModel(
         folder=out,
         classes=trained.classes,
         ranges={name: (point.scale, point.zero_point) for name, point in ranges.items()},
         history=fitted.history,
         best=fitted.best,
-        integers={
-            precision: Integers(graph.float_layers(), record.validation_accuracy)
-            for precision, record in records.items()
-        },
+        integers=integers,
         notes=(
             f"{len(ranges)} activation ranges from {len(sample)} training images "
             f"({settings.ranges})",
             *([fitted.warning] if fitted.warning else []),
+            *notes,
         ),
     )
     quantized.save()
     return quantized
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judge:
+    """Finds what has to be float for the accuracy gate to hold on the validation split.
+
+    Attributes:
+      graph: the calibrated start.
+      ranges: of its activations.
+      validation, prepare: the photos, and what makes them the network's input.
+      errors: of the layers, the worst first.
+    """
+
+    graph: Graph
+    ranges: dict[str, Affine]
+    validation: Examples
+    prepare: Prepare
+    errors: tuple[LayerError, ...]
+
+    def fallback(self, source: Graph, precision: str, recipe: Recipe) -> Fallback | None:
+        """For the files of one precision; None where the recipe wants no such thing."""
+        most = recipe.quantize.fallback
+        if not most or precision not in recipe.int8_precisions():
+            return None
+        points = recipe.verify.points_lost(precision)
+        gate = Gate(len(self.validation), self._right(to_keras(self.graph)), points)
+        bytes_out = recipe.export.int8_io == "uint8" and "tflite" in recipe.export.formats
+        fixed = (LAST_LAYER,) if bytes_out else ()
+        return fall_back(source, self.errors, most, self._rounded_right, gate, fixed)
+
+    def _rounded_right(self, graph: Graph) -> int:
+        """As its files will compute: with the ranges that are left, and biases on their grid."""
+        ranges = ranges_of(graph, self.ranges)
+        return self._right(qat_model(graph.with_arrays(snap_biases(graph, ranges)), ranges))
+
+    def _right(self, model: tf_keras.Model) -> int:
+        logits = Inference(model, self.prepare).logits(self.validation)
+        labels = self.validation.labels[self.validation.rows]
+        return int(np.sum(logits.argmax(axis=1) == labels))
 
 
 def restore(trained: TrainedModel, recipe: Recipe) -> tf_keras.Model:
@@ -141,25 +191,3 @@ def quantized_graph(
     ranges = {name: Affine(*stored) for name, stored in quantized.ranges.items()}
     graph = graph.with_arrays(arrays).keep_float(quantized.integers[precision].float_layers)
     return graph, ranges_of(graph, ranges)
-
-
-def check_layers(graph: Graph, names: Sequence[str], where: str) -> None:
-    """Whether there are such layers.
-
-    Raises:
-      RecipeError: with every name that is none of a layer with weights.
-    """
-    known = [node.name for node in graph.nodes if node.op in WITH_WEIGHTS]
-    mistakes = []
-    if set(names) >= set(known):
-        mistakes.append("quantize.skip_layers: expected some of the layers, received all of them")
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the first is {known[0]}"
-            mistakes.append(
-                f"quantize.skip_layers: expected a layer with weights, received {name!r:.60} ("
-                f"{hint})"
-            )
-    if mistakes:
-        raise RecipeError(mistakes, where)

@@ -198,6 +198,12 @@ class QuantizeSection:
     skip_layers: tuple[str, ...] = setting(
         (), "layers that stay float, by the names that quantize prints, such as block_1_expand"
     )
+    fallback: int = setting(
+        0,
+        "layers more that may stay float where the accuracy gate fails on the validation split",
+        low=0,
+        high=64,
+    )
 
 
 # float32; float16 weights; int8 weights (dynamic range); all int8, calibrated or trained so.
@@ -264,6 +270,10 @@ class VerifySection:
     )
     ptq_accuracy_drop: float = setting(2.0, "the same for int8-ptq", low=0.0, high=100.0)
     images: int = setting(0, "of the test split; 0 takes all", low=0, high=10_000_000)
+
+    def points_lost(self, precision: str) -> float:
+        """The accuracy gate of a precision: how many points its files may lose against fp32."""
+        return self.ptq_accuracy_drop if precision == "int8-ptq" else self.accuracy_drop
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def gates_of(precision: str, section: VerifySection) -> Gates:
     keys = (f"{family}_difference", f"{family}_agreement", drop)
     if precision == "fp32":
         return Gates("fp32", section.fp32_difference, 1.0, 1.0, math.inf, keys)
-    points = section.ptq_accuracy_drop if precision == "int8-ptq" else section.accuracy_drop
+    points = section.points_lost(precision)
     if precision == "fp16":
         return Gates("fp32", section.fp16_difference, 1.0, section.fp16_agreement, points, keys)
     if precision == "w8":
