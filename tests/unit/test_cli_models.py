@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from PIL import Image
-from tiny_network import CLASSES, contract
-from tiny_onnx import weight_only_nodes, write_float_onnx, write_int8_onnx, write_onnx
+from tiny_network import CLASSES, Weights, contract
+from tiny_onnx import int8_nodes, weight_only_nodes, write_float_onnx, write_int8_onnx, write_onnx
 from tiny_tflite import build_tflite, write_float_tflite, write_int8_tflite, write_tflite
 from typer.testing import CliRunner
 
@@ -120,6 +122,31 @@ def test_dynamic_range_file_named_int8_exits_3_after_printing(kind, tmp_path: Pa
     assert error.exit_code == 3
     assert "dynamic range" in str(error)
     assert "true scheme: w8" in shown
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        (("logits",), ""),
+        ((), "1 of 2 layers have integer and float parts that do not meet: logits (Gemm)"),
+        (("conv", "logits"), "says that conv computes in float, which the file does not bear out"),
+        (("conv",), "says that conv computes in float"),
+    ],
+)
+def test_an_int8_file_may_be_float_where_its_contract_says_so_and_nowhere_else(
+    named: tuple[str, ...], told: str, tmp_path: Path, call
+) -> None:
+    build = int8_nodes()
+    build.nodes = [node for node in build.nodes if node.output[0] != "dense"]
+    build.constant("dense", Weights().dense, np.float32)
+    carried = dataclasses.replace(contract(precision="int8-qat"), float_layers=named)
+    error, _, shown = call("inspect", write_onnx(tmp_path / "m.int8-qat.onnx", build, carried))
+    if told:
+        assert isinstance(error, GateError)
+        assert told in str(error)
+    else:
+        assert error is None
+        assert "true scheme: mixed: int8, and float as its contract says in logits" in shown
 
 
 def test_contract_that_promises_too_much_exits_3_whatever_the_name(tmp_path: Path, call) -> None:
