@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Final
 
 from toolchain import __version__
-from toolchain.cli import benchmarking, stages
+from toolchain.cli import benchmarking, onnx_forms, stages
 from toolchain.contract import SCHEMA
 from toolchain.data.source import fingerprint
 from toolchain.errors import InputError, StoppedError
@@ -84,7 +84,7 @@ STAGES: Final = {
         Stage(
             "export",
             ("export",),
-            ("data", "train", "quantize"),
+            ("data", "train", "quantize", "onnx-forms"),
             stages.export,
             stages.show_export,
             # Files of an older contract are not read: they are made again.
@@ -108,6 +108,17 @@ STAGES: Final = {
     )
 }
 
+# Not of every chain: `toolchain quantize --tune-onnx` runs it.
+TUNE_ONNX: Final = Stage(
+    "onnx-forms",
+    ("export", "verify", "benchmark"),
+    ("data", "train", "quantize"),
+    onnx_forms.search,
+    onnx_forms.show,
+)
+# These stages are read where there is something to read.
+_OPTIONAL: Final = frozenset({"phones", TUNE_ONNX.name})
+
 
 def needed(until: str, recipe: Recipe) -> list[Stage]:
     """The stages up to `until`, in order; quantize is left out when no int8 file is asked for."""
@@ -129,7 +140,7 @@ def upstream_of(stage: Stage, recipe: Recipe, run: Run) -> dict[str, str]:
         manifest = run.manifest(name)
         if name == "quantize" and not recipe.int8_precisions():
             continue
-        if name == "phones" and manifest is None:
+        if name in _OPTIONAL and manifest is None:
             continue
         if manifest is None:
             raise InputError(f"stage {name} has not run", str(run.folder), f"run: make {name}")
@@ -161,12 +172,26 @@ def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> N
     Raises:
       ToolchainError: from the stages.
     """
+    _run(needed(until, recipe), recipe, run, until if force else "")
+
+
+def tune_onnx(recipe: Recipe, run: Run, *, force: bool = False) -> None:
+    """Quantize, then find the form of the int8 .onnx file that runs fastest here.
+
+    Raises:
+      ToolchainError: from the stages.
+    """
+    chain = [*needed("quantize", recipe), TUNE_ONNX]
+    _run(chain, recipe, run, TUNE_ONNX.name if force else "")
+
+
+def _run(chosen: Sequence[Stage], recipe: Recipe, run: Run, forced: str) -> None:
     with run.lock():
-        for stage in needed(until, recipe):
+        for stage in chosen:
             upstream = upstream_of(stage, recipe, run)
             key = key_of(stage, recipe, upstream)
             kept = _kept(stage, recipe, run, upstream)
-            if run.is_current(stage.name, key) and not (force and stage.name == until):
+            if run.is_current(stage.name, key) and stage.name != forced:
                 say(f"{stage.name}: up to date")
                 kept.remove()
                 continue

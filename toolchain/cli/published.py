@@ -24,6 +24,8 @@ from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.photos import PHOTOS_FILE
 from toolchain.recipe import Recipe
 from toolchain.run import Run
+from toolchain.saved import load_as
+from toolchain.tuning.forms import STANDARD, FormSearch
 from toolchain.values import Dataset, QuantizedModel, TrainedModel, Verification, load_verification
 
 Value = TypeVar("Value")
@@ -31,6 +33,7 @@ DATASET: Final = "dataset.json"
 VERIFICATION: Final = "verification.json"
 BENCHMARK: Final = "benchmark.json"
 PHONES: Final = "phones"
+ONNX_FORMS: Final = "onnx-forms.json"
 
 
 def dataset(recipe: Recipe, run: Run) -> Dataset:
@@ -66,6 +69,18 @@ def quantized(recipe: Recipe, run: Run) -> QuantizedModel | None:
 def sensitivity(run: Run) -> Sensitivity | None:
     """What 8 bits do to each layer; None when quantize kept nothing."""
     return _kept(run, "quantize", SENSITIVITY_FILE, Sensitivity.load)
+
+
+def onnx_forms(run: Run) -> FormSearch:
+    """The forms of the int8 .onnx file that were tried on this machine."""
+    return load_as(FormSearch, run.require("onnx-forms", ONNX_FORMS))
+
+
+def onnx_form(recipe: Recipe, run: Run) -> str:
+    """The form in which int8 .onnx files are to be written."""
+    if recipe.export.onnx_form != "auto":
+        return recipe.export.onnx_form
+    return STANDARD if run.manifest("onnx-forms") is None else onnx_forms(run).chosen
 
 
 def exported(run: Run) -> list[ExportedModel]:

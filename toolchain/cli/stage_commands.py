@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
@@ -32,11 +32,6 @@ _COMMANDS: Final = {
         "Train the head, then fine-tune the last part of the backbone.\n\n"
         "Example: toolchain train --recipe digits --set train.epochs=5",
     ),
-    "quantize": (
-        "quantize",
-        "Calibrate, then train with simulated 8-bit arithmetic (QAT).\n\n"
-        "Example: toolchain quantize --recipe digits --set quantize.epochs=3",
-    ),
     "export": (
         "export",
         "Write .tflite and .onnx files with labels.txt and contract.json.\n\n"
@@ -54,6 +49,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     for name, (stage, text) in _COMMANDS.items():
         app.command(name, help=text)(stage_command(stage))
+        if name == "train":
+            app.command()(quantize)
 
 
 def stage_command(stage: str) -> Callable[..., None]:
@@ -77,3 +74,34 @@ def stage_command(stage: str) -> Callable[..., None]:
             typer.echo(json.dumps(describe(folder, stage)))
 
     return command
+
+
+def quantize(
+    recipe: RecipeOption = "digits",
+    data: DataOption = "",
+    runs: RunsOption = Path("runs"),
+    overrides: SetOption = None,
+    tune_onnx: Annotated[
+        bool,
+        typer.Option(
+            "--tune-onnx", help="Time every form of the int8 .onnx here; export writes the best."
+        ),
+    ] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Calibrate, then train with simulated 8-bit arithmetic (QAT).
+
+    Example: toolchain quantize --recipe digits --set quantize.epochs=3 --tune-onnx
+    """
+    from toolchain.cli import chain
+
+    if not tune_onnx:
+        stage_command("quantize")(recipe, data, runs, overrides, force, as_json)
+        return
+    chosen = find_recipe(recipe, data, overrides)
+    folder = open_run(chosen, runs)
+    chain.tune_onnx(chosen, folder, force=force)
+    chain.say_next("quantize", chosen)
+    if as_json:
+        typer.echo(json.dumps(chain.describe(folder, chain.TUNE_ONNX.name)))

@@ -41,7 +41,7 @@ _SHOWN_LAYERS: Final = 5
 
 
 @contextlib.contextmanager
-def _tensorflow(run: Run, stage: str) -> Iterator[None]:
+def tensorflow(run: Run, stage: str) -> Iterator[None]:
     """Native noise into the stage's log; a missing extra becomes an error that names it."""
     with native_log(run.log(stage)):
         try:
@@ -78,7 +78,7 @@ def show_data(run: Run) -> None:
 
 def preview(recipe: Recipe, run: Run, path: Path, count: int) -> None:
     """Draw photos beside their augmented versions into a PNG."""
-    with _tensorflow(run, "preview"):
+    with tensorflow(run, "preview"):
         from toolchain.training.preview import preview_grid
 
         preview_grid(published.dataset(recipe, run), recipe, path, count)
@@ -86,7 +86,7 @@ def preview(recipe: Recipe, run: Run, path: Path, count: int) -> None:
 
 def train(recipe: Recipe, run: Run, out: Path, kept: Unfinished) -> None:
     """Train the float model."""
-    with _tensorflow(run, "train"):
+    with tensorflow(run, "train"):
         from toolchain.training.stage import train_model
 
         train_model(published.dataset(recipe, run), recipe, out, kept)
@@ -114,7 +114,7 @@ def _show_epoch(record: EpochRecord, extra: str) -> None:
 
 def quantize(recipe: Recipe, run: Run, out: Path, kept: Unfinished) -> None:
     """Calibrate and train with simulated quantization."""
-    with _tensorflow(run, "quantize"):
+    with tensorflow(run, "quantize"):
         from toolchain.quantization.stage import quantize_model
 
         quantize_model(published.trained(run), published.dataset(recipe, run), recipe, out, kept)
@@ -153,7 +153,7 @@ def export(recipe: Recipe, run: Run, out: Path) -> None:
     """Write the files that run elsewhere, and the vectors that show whether they do."""
     from toolchain.goldens import write_goldens
 
-    with _tensorflow(run, "export"):
+    with tensorflow(run, "export"):
         from toolchain.export.stage import export_models
 
         manifest = run.manifest("data")
@@ -165,6 +165,7 @@ def export(recipe: Recipe, run: Run, out: Path) -> None:
             recipe,
             lineage,
             out,
+            published.onnx_form(recipe, run),
         )
     with working("making golden vectors"):
         write_goldens(out)
@@ -199,7 +200,7 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     dataset = published.dataset(recipe, run)
     rows = dataset.indices("test")[: recipe.verify.images or None]
     labels = dataset.label_array()[rows]
-    with _tensorflow(run, "verify"):
+    with tensorflow(run, "verify"):
         from toolchain.export.reference import explain, reference_probabilities
 
         trained, quantized = published.trained(run), published.quantized(recipe, run)

@@ -25,6 +25,7 @@ from toolchain.inspection.scheme import check_portable, check_promise
 from toolchain.quantization.graph import IMAGE, KERNELS, Affine, Graph
 from toolchain.quantization.stage import WEIGHTS_OF, folded, quantized_graph
 from toolchain.recipe import Recipe
+from toolchain.recipe.sections import ONNX_FORMS
 from toolchain.run import sha256_file, write_bytes, write_text
 from toolchain.terminal import working
 from toolchain.training.device import configure
@@ -56,6 +57,7 @@ def export_models(
     recipe: Recipe,
     lineage: dict[str, str],
     out: Path,
+    onnx_form: str = ONNX_FORMS[0],
 ) -> dict[str, ContractEntry]:
     """Write `<recipe>.<precision>.<format>`, labels.txt and contract.json into `out`.
 
@@ -67,6 +69,7 @@ def export_models(
       recipe: says which files.
       lineage: hashes of what lies upstream, for the contract.
       out: folder to write into.
+      onnx_form: of int8 ONNX files, see `onnx_forms.rewritten`.
 
     Raises:
       GateError: a written file does not hold what its name promises, or overflows 16 bits where
@@ -83,7 +86,7 @@ def export_models(
         base = _contract(source, dataset, recipe, lineage, precision)
         for name, asked in _variants(base, recipe).items():
             with working(f"writing {name}"):
-                contract, data = _write(source, recipe, asked)
+                contract, data = _write(source, recipe, asked, onnx_form)
                 write_bytes(out / name, data)
             inspection = inspect_file(out / name)
             check_promise(inspection, precision, contract.float_layers)
@@ -159,12 +162,16 @@ def _variants(base: Contract, recipe: Recipe) -> dict[str, Contract]:
     return found
 
 
-def _write(source: _Source, recipe: Recipe, contract: Contract) -> tuple[Contract, bytes]:
+def _write(
+    source: _Source, recipe: Recipe, contract: Contract, onnx_form: str
+) -> tuple[Contract, bytes]:
     """The file with its contract inside, and that contract; a TFLite file says its tensors."""
     if contract.format == "onnx":
         from toolchain.export.onnx import to_onnx
+        from toolchain.export.onnx_forms import rewritten
 
-        return contract, to_onnx(source.graph, source.ranges, contract, recipe.export.opset)
+        data = to_onnx(source.graph, source.ranges, contract, recipe.export.opset)
+        return contract, data if source.ranges is None else rewritten(data, onnx_form)
     from toolchain.export.flatbuffer import tensor_specs
     from toolchain.export.tflite import carry, convert
 

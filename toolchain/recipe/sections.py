@@ -208,6 +208,7 @@ class QuantizeSection:
 
 # float32; float16 weights; int8 weights (dynamic range); all int8, calibrated or trained so.
 PRECISIONS = ("fp32", "fp16", "w8", "int8-ptq", "int8-qat")
+ONNX_FORMS = ("qdq-u8s8", "qdq-s8s8", "qdq-u8u8", "qdq-u8s7", "qoperator-u8s8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,11 @@ class ExportSection:
         "float32",
         "ONNX input: float32, or uint8 that takes raw RGB bytes and normalises in the graph",
         choices=("float32", "uint8"),
+    )
+    onnx_form: str = setting(
+        "auto",
+        "of int8 ONNX files; auto: what toolchain quantize --tune-onnx kept, or else qdq-u8s8",
+        choices=("auto", *ONNX_FORMS),
     )
     onnx_static: bool = setting(False, "beside each ONNX file one for batches of one, .b1.onnx")
 
