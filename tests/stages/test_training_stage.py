@@ -64,7 +64,10 @@ def two_phases(path, **sections):
     return recipe_of(
         32,
         "vgg16",
-        model={"weights": str(path), "head": {"dropout": 0.0}},
+        model={
+            "weights": str(path),
+            "head": {"dense": [16], "batch_norm": "after", "dropout": 0.0},
+        },
         train={"epochs": 2, "learning_rate": 1e-2},
         fine_tune={"start": "block5_conv1", "epochs": 1, "learning_rate": 1e-3},
         **sections,

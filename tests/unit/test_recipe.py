@@ -145,6 +145,26 @@ def test_keys_that_disagree_are_refused(table, key):
     assert [mistake.split(":")[0] for mistake in mistakes(table)] == [key]
 
 
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ({"dense": [8, 4], "dropout": [0.1, 0.2]}, "model.head.dropout: expected 3 shares"),
+        ({"dropout": []}, "model.head.dropout: expected 1 shares"),
+        ({"dropout": [0.99]}, "model.head.dropout: expected 0.0 to 0.95"),
+        ({"dropout": "much"}, "model.head.dropout: expected a number or a list, received 'much'"),
+        ({"output": "sigmoid"}, "export.precisions: a head of sigmoids has no int8 form"),
+        ({"activation": "gelu"}, "model.head.activation: expected one of relu, relu6, linear"),
+    ],
+)
+def test_a_head_that_cannot_be_is_told_why(head, words):
+    assert mistakes({**SMALLEST, "model": {"head": head}})[0].startswith(words)
+
+
+def test_a_head_of_sigmoids_is_free_to_be_float():
+    table = {**SMALLEST, "model": {"head": {"output": "sigmoid"}}}
+    assert parse(table, 'export.precisions=["fp32"]').model.head.output == "sigmoid"
+
+
 def test_overrides_win_and_keep_the_rest():
     recipe = parse(
         {**SMALLEST, "train": {"epochs": 3, "seed": 9}},

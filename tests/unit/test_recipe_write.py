@@ -24,7 +24,9 @@ def test_every_recipe_that_comes_along_survives(name: str, tmp_path: Path) -> No
 def test_what_needs_quoting_survives(tmp_path: Path) -> None:
     odd = 'C:\\photos "of" Zoë # 1'
     overrides = ["train.learning_rate=1.2345678901234567e-7", "model.head.dense=[8, 4]"]
-    recipe = parse_recipe({"data": {"path": odd}}, name="odd", overrides=overrides)
+    overrides += ["model.head.dropout=[0.1, 0.2, 0.3]"]
+    table = {"data": {"path": odd}}
+    recipe = parse_recipe(table, name="odd", overrides=overrides)
     path = tmp_path / "any-other-name.toml"
     path.write_text(recipe_toml(recipe), encoding="utf-8")
     again = load_recipe(path)

@@ -131,11 +131,22 @@ class _Writer:
             self.shapes[node.name] = self.shapes[node.inputs[0]]
             self._add("Add", [self.real[name] for name in node.inputs], node.name)
             self._publish(node.name, node.name)
+        elif node.op == "log_sigmoid":
+            self._log_sigmoid(node)
         else:
             self.shapes[node.name] = self.shapes[node.inputs[0]][-1:]
             pooled = f"{node.name}_pooled"
             self._add("GlobalAveragePool", [self.real[node.inputs[0]]], pooled)
             self._publish(node.name, pooled, flatten=True)
+
+    def _log_sigmoid(self, node: Node) -> None:
+        """-log(1 + exp(-x)), by the operator that cannot overflow."""
+        name, source = node.name, node.inputs[0]
+        self.shapes[name] = self.shapes[source]
+        self._add("Neg", [self.real[source]], f"{name}_negative")
+        self._add("Softplus", [f"{name}_negative"], f"{name}_softplus")
+        self._add("Neg", [f"{name}_softplus"], f"{name}_raw")
+        self._publish(name, f"{name}_raw")
 
     def _publish(self, name: str, tensor: str, flatten: bool = False) -> None:
         """Make a node's result known; where it has 8 bits of its own, round it."""

@@ -1,4 +1,8 @@
-"""Keras network -> Graph: BatchNormalization folded, Dropout gone; and Graph -> Keras again."""
+"""Keras network -> Graph: BatchNormalization folded, Dropout gone; and Graph -> Keras again.
+
+One logit becomes the two-class dense layer that answers alike, so that nothing after this knows of
+it.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +11,78 @@ from typing import Any
 
 import numpy as np
 import tf_keras
+from numpy.typing import NDArray
 from tf_keras import layers
 
 from toolchain.errors import ModelError
 from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Graph, Node, Op
+from toolchain.training.head import LogSigmoid, OneLogit
 from toolchain.training.weights import Arrays
 
+# factor, mean and beta: (x - mean) * factor + beta is what it makes of x.
+Normalisation = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 # A layer, the node it is built from (None at the input) -> what is built in its place.
 Wrap = Callable[[Any, Node | None], Any]
 
 
 def fold(network: tf_keras.Model) -> Graph:
-    """Describe a flat network and fold every BatchNormalization into the convolution before it.
+    """Describe a flat network and fold every BatchNormalization into a layer beside it.
 
-    kernel' = kernel * gamma / sqrt(variance + epsilon), bias' = beta + (bias - mean) * the same
-    factor (arXiv 1712.05877, equation 14), computed in float64.
+    Behind a convolution or dense layer it is folded into that one: kernel' = kernel * gamma /
+    sqrt(variance + epsilon), bias' = beta + (bias - mean) * the same factor (arXiv 1712.05877,
+    equation 14). Behind an activation it is folded into the dense layer that reads it. Computed in
+    float64.
 
     Raises:
-      ModelError: a layer that the exporters do not know.
+      ModelError: a layer that the exporters do not know, or a BatchNormalization behind an
+        activation that something else than dense layers reads.
     """
-    alias = {network.layers[0].name: IMAGE}
-    nodes: list[Node] = []
-    arrays: Arrays = {}
+    folding = _Folding(network.layers[0].name)
     for layer in network.layers[1:]:
-        inputs = tuple(alias[name] for name in _input_names(layer))
+        folding.add(layer)
+    return Graph(int(network.input.shape[1]), tuple(folding.nodes), folding.arrays)
+
+
+class _Folding:
+    """The graph of the layers so far.
+
+    `alias` has the node that gives a layer's output; `owed` what the readers of a layer have yet to
+    do to it.
+    """
+
+    def __init__(self, image: str) -> None:
+        self.alias = {image: IMAGE}
+        self.owed: dict[str, Normalisation] = {}
+        self.nodes: list[Node] = []
+        self.arrays: Arrays = {}
+
+    def add(self, layer: Any) -> None:
+        names = _input_names(layer)
+        inputs = tuple(self.alias[name] for name in names)
+        due = [self.owed[name] for name in names if name in self.owed]
+        if isinstance(layer, layers.Dropout):
+            self.alias[layer.name] = inputs[0]
+            if due:
+                self.owed[layer.name] = due[0]
+            return
+        if due and not isinstance(layer, layers.Dense):
+            raise ModelError("no exporter for what reads a BatchNormalization", layer.name)
         if isinstance(layer, layers.BatchNormalization):
-            _fold_into(arrays, inputs[0], layer)
-            alias[layer.name] = inputs[0]
-        elif isinstance(layer, layers.Dropout):
-            alias[layer.name] = inputs[0]
+            self._normalise(layer, inputs[0])
+            return
+        self.alias[layer.name] = layer.name
+        self.nodes.append(_node(layer, inputs))
+        if self.nodes[-1].op in WITH_WEIGHTS:
+            _take_weights(self.arrays, layer)
+        for one in due:
+            _fold_ahead(self.arrays, layer.name, one)
+
+    def _normalise(self, layer: Any, source: str) -> None:
+        self.alias[layer.name] = source
+        if f"{source}/kernel" in self.arrays:
+            _fold_into(self.arrays, source, _normalisation(layer))
         else:
-            nodes.append(_node(layer, inputs))
-            alias[layer.name] = layer.name
-            if nodes[-1].op in WITH_WEIGHTS:
-                _take_weights(arrays, layer)
-    return Graph(int(network.input.shape[1]), tuple(nodes), arrays)
+            self.owed[layer.name] = _normalisation(layer)
 
 
 def _input_names(layer: Any) -> list[str]:
@@ -76,10 +117,14 @@ _OPS: tuple[tuple[Any, Op], ...] = (
     (layers.GlobalAveragePooling2D, "mean"),
     (layers.GlobalMaxPooling2D, "max"),
     (layers.Flatten, "flatten"),
+    (LogSigmoid, "log_sigmoid"),
 )
 
 
 def _take_weights(arrays: Arrays, layer: Any) -> None:
+    if isinstance(layer, OneLogit):
+        arrays[f"{layer.name}/kernel"], arrays[f"{layer.name}/bias"] = layer.as_two()
+        return
     kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
     arrays[f"{layer.name}/kernel"] = kernel.numpy().astype(np.float32)
     if layer.use_bias:
@@ -90,9 +135,24 @@ def _take_weights(arrays: Arrays, layer: Any) -> None:
     arrays[f"{layer.name}/bias"] = bias
 
 
-def _fold_into(arrays: Arrays, name: str, norm: Any) -> None:
-    gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in norm.get_weights())
-    factor = gamma / np.sqrt(variance + norm.epsilon)
+def _normalisation(layer: Any) -> Normalisation:
+    """What a BatchNormalization does in inference: factor, mean, beta, float64 [channels]."""
+    gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in layer.get_weights())
+    return gamma / np.sqrt(variance + layer.epsilon), mean, beta
+
+
+def _fold_ahead(arrays: Arrays, name: str, norm: Normalisation) -> None:
+    """Into the dense layer that reads the normalised vector."""
+    factor, mean, beta = norm
+    kernel = arrays[f"{name}/kernel"].astype(np.float64)
+    bias = arrays[f"{name}/bias"].astype(np.float64) + (beta - mean * factor) @ kernel
+    arrays[f"{name}/kernel"] = (factor[:, None] * kernel).astype(np.float32)
+    arrays[f"{name}/bias"] = bias.astype(np.float32)
+
+
+def _fold_into(arrays: Arrays, name: str, norm: Normalisation) -> None:
+    """Into the linear layer whose output is normalised."""
+    factor, mean, beta = norm
     kernel = arrays[f"{name}/kernel"].astype(np.float64)
     # A depthwise kernel is [h, w, channels, 1], all others end in the output channels.
     is_depthwise = kernel.ndim == 4 and kernel.shape[3] == 1 and kernel.shape[2] == len(factor)
@@ -123,13 +183,14 @@ def to_keras(graph: Graph, wrap: Wrap = lambda layer, node: layer) -> tf_keras.M
 def _layer(node: Node, graph: Graph) -> Any:
     if node.op in WITH_WEIGHTS:
         return _linear_layer(node, graph)
-    plain = {
+    plain: dict[Op, Callable[[], Any]] = {
         "relu": lambda: layers.ReLU(name=node.name),
         "relu6": lambda: layers.ReLU(6.0, name=node.name),
         "add": lambda: layers.Add(name=node.name),
         "mean": lambda: layers.GlobalAveragePooling2D(name=node.name),
         "max": lambda: layers.GlobalMaxPooling2D(name=node.name),
         "flatten": lambda: layers.Flatten(name=node.name),
+        "log_sigmoid": lambda: LogSigmoid(name=node.name),
         "max_pool": lambda: layers.MaxPooling2D(node.stride, padding=node.padding, name=node.name),
     }
     return plain[node.op]()

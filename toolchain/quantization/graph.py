@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Op = Literal[
-    "conv", "depthwise", "dense", "relu", "relu6", "add", "max_pool", "mean", "max", "flatten"
+    "conv",
+    "depthwise",
+    "dense",
+    "relu",
+    "relu6",
+    "add",
+    "max_pool",
+    "mean",
+    "max",
+    "flatten",
+    "log_sigmoid",
 ]
 IMAGE: Final = "image"
 # What the kernels of files that compute in float are stored as, by precision.
@@ -32,7 +42,7 @@ class Node:
       name: the Keras layer's name.
       op: what it does. conv, depthwise and dense are linear and have "name/kernel" and
         "name/bias"; mean and max reduce height and width; flatten is in height, width, channel
-        order.
+        order; log_sigmoid has no integer form, a graph that has it is never quantized.
       inputs: names of the nodes it reads; "image" is the network's input.
       stride: of conv, depthwise and max_pool, whose window is as large as its stride.
       padding: "same" or "valid", as TensorFlow means them.

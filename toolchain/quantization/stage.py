@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import tf_keras
 
+from toolchain.errors import RecipeError
 from toolchain.evidence import LayerError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.calibrate import calibrate, calibration_examples
@@ -21,7 +22,7 @@ from toolchain.quantization.graph import Affine, Graph, ranges_of, snap_biases
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import Recipe
-from toolchain.recipe.defaults import LAST_LAYER
+from toolchain.recipe.defaults import LAST_LAYER, NO_INTEGER_SIGMOID
 from toolchain.training.batches import Examples
 from toolchain.training.device import configure
 from toolchain.training.fit import Plan, fit
@@ -62,11 +63,13 @@ def quantize_model(
       rounding does to each of its layers in sensitivity.json.
 
     Raises:
-      RecipeError: quantize.skip_layers names no layer.
+      RecipeError: quantize.skip_layers names no layer, or the head has no int8 form.
     """
     configure(recipe)
     tf_keras.mixed_precision.set_global_policy("float32")
     settings = recipe.quantize
+    if recipe.model.head.output == "sigmoid":
+        raise RecipeError([f"model.head.output: {NO_INTEGER_SIGMOID}"], recipe.name)
     graph = folded(trained, recipe)
     check_layers(graph, settings.skip_layers, recipe.name)
     graph = graph.keep_float(settings.skip_layers)

@@ -13,6 +13,10 @@ EMBEDDED_ALPHA: Final = 0.35
 EMBEDDED_SIZE: Final = 48
 # Gives the output, in every network.
 LAST_LAYER: Final = "logits"
+NO_INTEGER_SIGMOID: Final = (
+    "a head of sigmoids has no int8 form, because dividing them by their sum needs their "
+    "logarithms, which integer runtimes do not compute"
+)
 _SIZE: Final = {"mobilenet_v2": 160, "vgg16": 150}
 _PIXELS: Final = {"mobilenet_v2": "symmetric", "vgg16": "caffe"}
 # Where the tutorials that people copy start to fine-tune: MobileNetV2 at about layer 100 of 154,
@@ -74,6 +78,7 @@ def cross_check(recipe: Recipe) -> list[str]:
             "train.feature_views: expected 0 with augment.mixup, which blends photos and not their "
             f"features, received {recipe.train.feature_views}"
         )
+    mistakes += _head_mistakes(recipe)
     if LAST_LAYER in recipe.quantize.skip_layers and recipe.export.int8_io == "uint8":
         mistakes.append(
             f"quantize.skip_layers: expected no {LAST_LAYER}, whose output would be float, with "
@@ -81,4 +86,20 @@ def cross_check(recipe: Recipe) -> list[str]:
         )
     if recipe.input.pixels == "caffe" and model.backbone != "vgg16":
         mistakes.append(f"input.pixels: caffe belongs to vgg16, received backbone {model.backbone}")
+    return mistakes
+
+
+def _head_mistakes(recipe: Recipe) -> list[str]:
+    mistakes, head = [], recipe.model.head
+    places = len(head.dense) + 1
+    if isinstance(head.dropout, tuple) and len(head.dropout) != places:
+        mistakes.append(
+            f"model.head.dropout: expected {places} shares, one before each dense layer and one "
+            f"before the output, received {len(head.dropout)}"
+        )
+    if head.output == "sigmoid" and recipe.int8_precisions():
+        mistakes.append(
+            f"export.precisions: {NO_INTEGER_SIGMOID}; expected fp32, fp16 and w8 alone, "
+            f"or another model.head.output, received {', '.join(recipe.int8_precisions())}"
+        )
     return mistakes

@@ -136,10 +136,13 @@ def _value(
         return _list(where, value, typing.get_args(hint)[0], field, mistakes)
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     accepted = [kind for kind in kinds if kind is not type(None)]
+    for kind in accepted:
+        if typing.get_origin(kind) is tuple and isinstance(value, list):
+            return _list(where, value, typing.get_args(kind)[0], field, mistakes)
     if float in accepted and int not in accepted and type(value) is int:
         value = float(value) if abs(value) < 2**53 else value
     if type(value) not in accepted:
-        names = " or ".join(_KIND_NAMES[kind] for kind in accepted)
+        names = " or ".join(_KIND_NAMES[typing.get_origin(kind) or kind] for kind in accepted)
         mistakes.append(f"{where}: expected {names}, received {_show(value)}")
         return value
     _bounds(where, value, field.metadata, mistakes)
@@ -156,18 +159,29 @@ def _list(
         mistakes.append(f"{where}: expected at most 64 items, received {len(value)}")
         return ()
     default: Any = field.default
-    if not value and default:
+    if not value and default and isinstance(default, tuple):
         mistakes.append(f"{where}: expected at least one value, such as {default[0]!r}")
     return tuple(_value(where, one, item, field, mistakes) for one in value)
 
 
-_KIND_NAMES: Final = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_KIND_NAMES: Final = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    tuple: "a list",
+}
 
 
 def _bounds(where: str, value: Any, meta: Any, mistakes: list[str]) -> None:
     low, high, choices = meta["low"], meta["high"], meta["choices"]
     prefixes = tuple(prefix for prefix in meta["prefixes"] if value != prefix)
-    if choices and value not in choices and not str(value).startswith(prefixes):
+    if (
+        choices
+        and isinstance(value, str)
+        and value not in choices
+        and not str(value).startswith(prefixes)
+    ):
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         mistakes.append(

@@ -103,7 +103,25 @@ class HeadSection:
 
     pool: str = setting("avg", "how features become a vector", choices=("avg", "max", "flatten"))
     dense: tuple[int, ...] = setting((), "units of hidden dense layers", low=1, high=8192)
-    dropout: float = setting(0.2, "share dropped before each dense layer", low=0.0, high=0.95)
+    activation: str = setting(
+        "relu", "of the hidden dense layers", choices=("relu", "relu6", "linear")
+    )
+    batch_norm: str = setting(
+        "none",
+        "BatchNormalization in each hidden layer, before or after its activation",
+        choices=("none", "before", "after"),
+    )
+    dropout: float | tuple[float, ...] = setting(
+        0.2,
+        "share dropped before each dense layer; a list has one for each, the output's at the end",
+        low=0.0,
+        high=0.95,
+    )
+    output: str = setting(
+        "softmax",
+        "softmax, one logit for two classes, or a sigmoid a class divided by their sum",
+        choices=("softmax", "logit", "sigmoid"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

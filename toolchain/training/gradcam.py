@@ -13,8 +13,9 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from toolchain.training.head import LOGITS
 from toolchain.training.inference import Prepare
-from toolchain.training.network import LOGITS, POOL
+from toolchain.training.network import POOL
 
 # The deepest layer says most, but of a 48-pixel photo it keeps 2 x 2 places, which show nothing.
 _LEAST_SIDE: Final = 4

@@ -7,12 +7,12 @@ from typing import Any, Final
 import tf_keras
 from tf_keras import layers
 
+from toolchain.errors import RecipeError
 from toolchain.recipe import Recipe
-from toolchain.training.dropout import Dropout
+from toolchain.training.head import build_on
 from toolchain.training.mobilenet_v2 import mobilenet_v2
 from toolchain.training.vgg16 import vgg16
 
-LOGITS: Final = "logits"
 POOL: Final = "head_pool"
 # Published MobileNetV2 weights come with momentum 0.999: from random weights it has not converged
 # after 330 steps and evaluation stays at chance. 0.9 follows within an epoch.
@@ -24,8 +24,16 @@ def build_network(recipe: Recipe, classes: int) -> tf_keras.Model:
     """The network with fresh weights.
 
     Input: float32 [batch, size, size, 3], normalised. Output: float32 [batch, classes], logits.
-    Layers: the backbone's, then `head_pool`, `head_dropout_i`, `head_dense_i`, ..., `logits`.
+    Layers: the backbone's, then `head_pool` and those of `head.build_on`.
+
+    Raises:
+      RecipeError: one logit for more or fewer than two classes.
     """
+    if recipe.model.head.output == "logit" and classes != 2:
+        raise RecipeError(
+            [f"model.head.output: one logit tells 2 classes apart, received {classes} classes"],
+            recipe.name,
+        )
     size = recipe.input.size
     inputs = layers.Input((size, size, 3), name="image")
     scratch = recipe.model.weights == "none"
@@ -35,13 +43,14 @@ def build_network(recipe: Recipe, classes: int) -> tf_keras.Model:
     else:
         features = mobilenet_v2(inputs, float(recipe.model.alpha or 1.0), momentum)
     vector = _pool(recipe.model.head.pool)(features)
-    return tf_keras.Model(inputs, _head(vector, recipe, classes), name="network")
+    logits = build_on(vector, recipe.model.head, classes)
+    return tf_keras.Model(inputs, logits, name="network")
 
 
 def build_head(recipe: Recipe, features: int, classes: int) -> tf_keras.Model:
     """The head alone, on vectors: float32 [batch, features] -> logits; layer names as above."""
     vector = layers.Input((features,), name="features")
-    return tf_keras.Model(vector, _head(vector, recipe, classes), name="head")
+    return tf_keras.Model(vector, build_on(vector, recipe.model.head, classes), name="head")
 
 
 def feature_extractor(network: tf_keras.Model) -> tf_keras.Model:
@@ -55,19 +64,6 @@ def _pool(pool: str) -> Any:
     if pool == "max":
         return layers.GlobalMaxPooling2D(name=POOL)
     return layers.GlobalAveragePooling2D(name=POOL)
-
-
-def _head(x: Any, recipe: Recipe, classes: int) -> Any:
-    head = recipe.model.head
-    for index, units in enumerate(head.dense, start=1):
-        if head.dropout:
-            x = Dropout(head.dropout, name=f"head_dropout_{index}")(x)
-        x = layers.Dense(units, name=f"head_dense_{index}")(x)
-        x = layers.ReLU(name=f"head_dense_{index}_relu")(x)
-    if head.dropout:
-        x = Dropout(head.dropout, name="head_dropout")(x)
-    # Logits stay float32 under mixed precision: a float16 softmax loses the small classes.
-    return layers.Dense(classes, name=LOGITS, dtype="float32")(x)
 
 
 def backbone_layers(network: tf_keras.Model) -> list[Any]:
