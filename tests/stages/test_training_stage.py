@@ -68,7 +68,7 @@ def two_phases(path, **sections):
             "weights": str(path),
             "head": {"dense": [16], "batch_norm": "after", "dropout": 0.0},
         },
-        train={"epochs": 2, "learning_rate": 1e-2},
+        train={"epochs": 2, "learning_rate": 1e-2, "class_weights": "balanced"},
         fine_tune={"start": "block5_conv1", "epochs": 1, "learning_rate": 1e-3},
         **sections,
     )

@@ -165,6 +165,26 @@ def test_a_head_of_sigmoids_is_free_to_be_float():
     assert parse(table, 'export.precisions=["fp32"]').model.head.output == "sigmoid"
 
 
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({}, "train.class_weights: expected at least one name"),
+        ({"cat": -1}, "train.class_weights.cat: expected 0.0 to"),
+        ({"cat": "heavy"}, "train.class_weights.cat: expected a number"),
+        ({"c\nat": 1}, "train.class_weights: expected names on one line"),
+        ("balance", "train.class_weights: expected one of none, balanced"),
+        (2.0, "train.class_weights: expected text or a table"),
+    ],
+)
+def test_wrong_class_weights_are_named_by_their_key(weights, words):
+    assert mistakes({**SMALLEST, "train": {"class_weights": weights}})[0].startswith(words)
+
+
+def test_class_weights_are_set_one_by_one():
+    recipe = parse(None, "train.class_weights.cat=2", "train.class_weights.dog=0.5")
+    assert recipe.train.class_weights == {"cat": 2.0, "dog": 0.5}
+
+
 def test_overrides_win_and_keep_the_rest():
     recipe = parse(
         {**SMALLEST, "train": {"epochs": 3, "seed": 9}},

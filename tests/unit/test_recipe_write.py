@@ -24,8 +24,8 @@ def test_every_recipe_that_comes_along_survives(name: str, tmp_path: Path) -> No
 def test_what_needs_quoting_survives(tmp_path: Path) -> None:
     odd = 'C:\\photos "of" Zoë # 1'
     overrides = ["train.learning_rate=1.2345678901234567e-7", "model.head.dense=[8, 4]"]
-    overrides += ["model.head.dropout=[0.1, 0.2, 0.3]"]
-    table = {"data": {"path": odd}}
+    overrides += ["model.head.dropout=[0.1, 0.2, 0.3]", "train.class_weights.cat=2"]
+    table = {"data": {"path": odd}, "train": {"class_weights": {odd: 0.1, "a.b = 1": 3.0}}}
     recipe = parse_recipe(table, name="odd", overrides=overrides)
     path = tmp_path / "any-other-name.toml"
     path.write_text(recipe_toml(recipe), encoding="utf-8")

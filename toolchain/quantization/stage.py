@@ -24,6 +24,7 @@ from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import Recipe
 from toolchain.recipe.defaults import LAST_LAYER, NO_INTEGER_SIGMOID
 from toolchain.training.batches import Examples
+from toolchain.training.class_weights import class_weights
 from toolchain.training.device import configure
 from toolchain.training.fit import Plan, fit
 from toolchain.training.inference import Inference, Prepare
@@ -88,6 +89,7 @@ def quantize_model(
         seed=recipe.train.seed,
         prepare=prepare,
         label_smoothing=recipe.train.label_smoothing,
+        class_weights=class_weights(recipe, dataset),
         mixup=recipe.augment.mixup,
         patience=recipe.train.patience,
         ema=recipe.train.ema,

@@ -8,6 +8,7 @@ import math
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,6 +140,8 @@ def _value(
     for kind in accepted:
         if typing.get_origin(kind) is tuple and isinstance(value, list):
             return _list(where, value, typing.get_args(kind)[0], field, mistakes)
+        if typing.get_origin(kind) is Mapping and isinstance(value, dict):
+            return _named(where, value, typing.get_args(kind)[1], field, mistakes)
     if float in accepted and int not in accepted and type(value) is int:
         value = float(value) if abs(value) < 2**53 else value
     if type(value) not in accepted:
@@ -164,12 +167,32 @@ def _list(
     return tuple(_value(where, one, item, field, mistakes) for one in value)
 
 
+def _named(
+    where: str,
+    table: dict[str, Any],
+    item: Any,
+    field: dataclasses.Field[Any],
+    mistakes: list[str],
+) -> dict[str, Any]:
+    """A table whose keys are the user's own names."""
+    if not table:
+        mistakes.append(f"{where}: expected at least one name in the table, received none")
+    for name in table:
+        if not name.isprintable():
+            mistakes.append(f"{where}: expected names on one line, received {_show(name)}")
+    return {
+        name: _value(f"{where}.{name[:60]}", value, item, field, mistakes)
+        for name, value in table.items()
+    }
+
+
 _KIND_NAMES: Final = {
     int: "a whole number",
     float: "a number",
     str: "text",
     bool: "true or false",
     tuple: "a list",
+    Mapping: "a table",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,6 +166,13 @@ class TrainSection:
     warmup_epochs: float = setting(0.0, "linear from zero", low=0.0, high=100.0)
     weight_decay: float = setting(0.0, "L2 on kernels", low=0.0, high=1.0)
     label_smoothing: float = setting(0.0, "share spread over all classes", low=0.0, high=0.5)
+    class_weights: str | Mapping[str, float] = setting(
+        "none",
+        "of photos in the loss: balanced, or a table [train.class_weights] of class = weight",
+        low=0.0,
+        high=10_000.0,
+        choices=("none", "balanced"),
+    )
     patience: int = setting(5, "epochs without a better validation loss", low=1, high=10_000)
     ema: float = setting(
         0.0, "decay of a moving average of weights, the ones kept; 0: none", low=0.0, high=0.99999

@@ -36,10 +36,15 @@ def _table(name: str, values: dict[str, Any]) -> Iterator[str]:
     yield from ("", f"[{name}]")
     for key, value in values.items():
         if not isinstance(value, dict):
-            yield f"{key} = {_value(value)}"
+            yield f"{_key(key)} = {_value(value)}"
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _table(f"{name}.{key}", value)
+
+
+def _key(key: str) -> str:
+    """Names of classes are keys too, and may be any text on one line."""
+    return key if key.isidentifier() and key.isascii() else _value(key)
 
 
 def _value(value: Any) -> str:

@@ -39,6 +39,8 @@ class Plan:
     Attributes:
       phase: name in the history.
       prepare: float32 batch as stored, int32 [2] seed, training -> the model's input.
+      class_weights: factor of each class's photos in the loss of training; empty: all count alike.
+        Validation weighs nothing.
       mixup: alpha of `augment.mix`; 0 leaves it out.
       best_by: validation "loss", or "accuracy" and then loss. On the 394 validation photos of
         cats-vs-dogs accuracy chose the first epoch of a head; a small split has few accuracies.
@@ -61,6 +63,7 @@ class Plan:
     warmup_epochs: float = 0.0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
     mixup: float = 0.0
     patience: int = 10_000
     xla: bool = False
@@ -295,6 +298,12 @@ class _Stepper:
         return loss
 
     def _cross_entropy(self, logits: Any, labels: Any) -> Any:
+        each = self._smoothed(logits, labels)
+        if self.plan.class_weights:
+            each *= tf.gather(tf.constant(self.plan.class_weights, tf.float32), labels)
+        return each
+
+    def _smoothed(self, logits: Any, labels: Any) -> Any:
         smoothing = self.plan.label_smoothing
         if not smoothing:
             return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -17,6 +17,7 @@ from toolchain.run import sha256_file
 from toolchain.terminal import say
 from toolchain.training.augment import augment, is_active
 from toolchain.training.batches import Examples
+from toolchain.training.class_weights import class_weights
 from toolchain.training.device import configure
 from toolchain.training.fit import Fitted, Plan, finished, fit
 from toolchain.training.inference import Inference
@@ -49,13 +50,17 @@ def train_model(
       The saved TrainedModel; its weights are in `out`/weights.safetensors.
 
     Raises:
-      RecipeError: fine_tune.start names no layer.
+      RecipeError: fine_tune.start names no layer, train.class_weights a class that there is not,
+        or the head has one logit for other than two classes.
       ModelError, MachineError: the backbone's weights, see `pretrained.weights_path`.
     """
     notes = [f"computed on {configure(recipe)}"]
     weights = weights_path(recipe)
     network = build_network(recipe, len(dataset.classes))
     start = _fine_tune_start(network, recipe)
+    if weighed := class_weights(recipe, dataset):
+        pairs = zip(dataset.classes, weighed, strict=True)
+        notes.append("weights in the loss: " + ", ".join(f"{n} {w:.3g}" for n, w in pairs))
     notes += _load_weights(network, recipe, weights)
     phases = [_first_phase(network, dataset, recipe, notes, kept)]
     if recipe.fine_tune.epochs and recipe.model.weights != "none":
@@ -128,7 +133,7 @@ def _first_phase(
     kept: Unfinished | None,
 ) -> Fitted:
     if recipe.model.weights == "none":
-        return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)), kept)
+        return _on_pixels(network, dataset, _plan(recipe, dataset, preparation(recipe)), kept)
     views = recipe.train.feature_views
     if is_active(recipe.augment) and not views:
         notes.append("head trained through the frozen backbone, photos changed every epoch")
@@ -138,7 +143,7 @@ def _first_phase(
     return _on_features(network, dataset, recipe, kept)
 
 
-def _plan(recipe: Recipe, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
+def _plan(recipe: Recipe, dataset: Dataset, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
     train = recipe.train
     return Plan(
         phase="train",
@@ -152,6 +157,7 @@ def _plan(recipe: Recipe, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
         warmup_epochs=train.warmup_epochs,
         weight_decay=train.weight_decay,
         label_smoothing=train.label_smoothing,
+        class_weights=class_weights(recipe, dataset),
         mixup=recipe.augment.mixup,
         patience=train.patience,
         ema=train.ema,
@@ -175,7 +181,7 @@ def _frozen(
 ) -> Fitted:
     for layer in feature_extractor(network).layers:
         layer.trainable = False
-    return _on_pixels(network, dataset, _plan(recipe, preparation(recipe)), kept)
+    return _on_pixels(network, dataset, _plan(recipe, dataset, preparation(recipe)), kept)
 
 
 def _on_features(
@@ -186,7 +192,7 @@ def _on_features(
     With augmentation an epoch is one pass over all views of the photos. Where an earlier try has
     finished the phase, nothing is computed.
     """
-    backbone, plan = feature_extractor(network), _plan(recipe, _as_is)
+    backbone, plan = feature_extractor(network), _plan(recipe, dataset, _as_is)
     head = build_head(recipe, backbone.output_shape[-1], len(dataset.classes))
     fitted = finished(head, plan, dataset.indices("validation"), kept)
     if fitted is None:
@@ -244,6 +250,7 @@ def _fine_tune(
             optimizer=train.optimizer,
             weight_decay=train.weight_decay,
             label_smoothing=train.label_smoothing,
+            class_weights=class_weights(recipe, dataset),
             mixup=recipe.augment.mixup,
             patience=train.patience,
             ema=train.ema,
