@@ -9,24 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-def setting(
-    default: Any,
-    doc: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    prefixes: tuple[str, ...] = (),
-) -> Any:
-    """A key of the recipe: its default, what it means, and which values are accepted.
-
-    A text that starts with one of `prefixes` and goes on is accepted beside the choices.
-    """
-    return field(
-        default=default,
-        metadata={"doc": doc, "low": low, "high": high, "choices": choices, "prefixes": prefixes},
-    )
+from toolchain.recipe.setting import setting
 
 
 @dataclass(frozen=True, slots=True)
