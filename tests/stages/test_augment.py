@@ -19,8 +19,9 @@ from toolchain.recipe import parse_recipe
 from toolchain.recipe.sections import AugmentSection
 from toolchain.training.augment import augment, is_active, mix
 from toolchain.training.batches import Examples
-from toolchain.training.fit import Plan, fit
+from toolchain.training.fit import fit
 from toolchain.training.inference import Inference
+from toolchain.training.plan import Plan
 from toolchain.training.preview import preview_grid
 from toolchain.training.stage import preparation
 

@@ -14,7 +14,8 @@ from tf_keras import layers
 from toolchain.errors import RecipeError
 from toolchain.training.batches import Examples
 from toolchain.training.class_weights import class_weights
-from toolchain.training.fit import Plan, fit
+from toolchain.training.fit import fit
+from toolchain.training.plan import Plan
 
 TOLERANCE = 1e-5
 LABELS = np.array([0] * 6 + [1] * 3 + [2] * 3)

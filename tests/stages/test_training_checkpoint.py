@@ -21,7 +21,8 @@ from toolchain.quantization.qat import qat_model
 from toolchain.training.batches import Examples
 from toolchain.training.checkpoint import Checkpoint, Progress, changing, values
 from toolchain.training.dropout import Dropout, seeded
-from toolchain.training.fit import Fitted, Plan, fit
+from toolchain.training.fit import Fitted, fit
+from toolchain.training.plan import Plan
 from toolchain.training.weights import variables
 from toolchain.unfinished import Unfinished
 
@@ -72,7 +73,11 @@ def without_seconds(fitted: Fitted) -> list:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "sgd", "ema": 0.0, "schedule": "cosine", "warmup_epochs": 1.5}]
+    "changes",
+    [
+        {"learning_rate": 1.0, "schedule": "plateau", "plateau_epochs": 1},
+        {"optimizer": "sgd", "ema": 0.0, "schedule": "cosine", "warmup_epochs": 1.5},
+    ],
 )
 def test_stopped_again_and_again_it_ends_in_the_same_weights(changes, tmp_path, monkeypatch):
     plan, told = replace(EVERYTHING, **changes), []
@@ -86,6 +91,8 @@ def test_stopped_again_and_again_it_ends_in_the_same_weights(changes, tmp_path, 
     fitted = fit(model, blobs(), blobs(seed=1), plan, kept)
     assert weights_of(model) == weights_of(whole)
     assert without_seconds(fitted) == without_seconds(expected)
+    # The rate changed on the way, and it was followed.
+    assert len({record.learning_rate for record in fitted.history[1:]}) > 1
     assert fitted.best == expected.best
     epochs = [int(found[1]) for line in told if (found := re.match(r"train (\d)/4", line))]
     assert epochs == [1, 2, 3, 4]

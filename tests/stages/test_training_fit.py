@@ -13,8 +13,9 @@ from tf_keras import layers
 
 from toolchain.training import fit as loop
 from toolchain.training.batches import Examples
-from toolchain.training.fit import Plan, fit
+from toolchain.training.fit import fit
 from toolchain.training.inference import Inference
+from toolchain.training.plan import Plan
 from toolchain.training.weights import variables
 from toolchain.unfinished import Unfinished
 

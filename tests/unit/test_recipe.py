@@ -139,6 +139,18 @@ def test_a_whole_number_stands_for_a_float():
             {"data": {"path": "x"}, "augment": {"mixup": 0.2}, "train": {"feature_views": 2}},
             "train.feature_views",
         ),
+        (
+            {"data": {"path": "x"}, "train": {"schedule": "plateau", "plateau_epochs": 5}},
+            "train.plateau_epochs",
+        ),
+        (
+            {
+                "data": {"path": "x"},
+                "train": {"patience": 2},
+                "fine_tune": {"schedule": "plateau"},
+            },
+            "train.plateau_epochs",
+        ),
     ],
 )
 def test_keys_that_disagree_are_refused(table, key):

@@ -26,9 +26,10 @@ from toolchain.recipe.defaults import LAST_LAYER, NO_INTEGER_SIGMOID
 from toolchain.training.batches import Examples
 from toolchain.training.class_weights import class_weights
 from toolchain.training.device import configure
-from toolchain.training.fit import Plan, fit
+from toolchain.training.fit import fit
 from toolchain.training.inference import Inference, Prepare
 from toolchain.training.network import build_network
+from toolchain.training.plan import Plan
 from toolchain.training.stage import WEIGHTS_FILE, pixel_examples, preparation
 from toolchain.training.weights import assign, read_safetensors, save_weights, variables
 from toolchain.unfinished import Unfinished

@@ -78,7 +78,7 @@ def cross_check(recipe: Recipe) -> list[str]:
             "train.feature_views: expected 0 with augment.mixup, which blends photos and not their "
             f"features, received {recipe.train.feature_views}"
         )
-    mistakes += _head_mistakes(recipe)
+    mistakes += _head_mistakes(recipe) + _plateau_mistakes(recipe)
     if LAST_LAYER in recipe.quantize.skip_layers and recipe.export.int8_io == "uint8":
         mistakes.append(
             f"quantize.skip_layers: expected no {LAST_LAYER}, whose output would be float, with "
@@ -87,6 +87,18 @@ def cross_check(recipe: Recipe) -> list[str]:
     if recipe.input.pixels == "caffe" and model.backbone != "vgg16":
         mistakes.append(f"input.pixels: caffe belongs to vgg16, received backbone {model.backbone}")
     return mistakes
+
+
+def _plateau_mistakes(recipe: Recipe) -> list[str]:
+    train, epochs = recipe.train, recipe.train.plateau_epochs
+    asked = "plateau" in (train.schedule, recipe.fine_tune.schedule)
+    are_numbers = isinstance(train.patience, int) and isinstance(epochs, int)
+    if asked and are_numbers and epochs >= train.patience:
+        return [
+            f"train.plateau_epochs: expected fewer than train.patience, {train.patience}, which "
+            f"would end training before the rate falls, received {epochs}"
+        ]
+    return []
 
 
 def _head_mistakes(recipe: Recipe) -> list[str]:

@@ -137,6 +137,9 @@ class AugmentSection:
     )
 
 
+SCHEDULES = ("constant", "cosine", "plateau")
+
+
 @dataclass(frozen=True, slots=True)
 class TrainSection:
     """[train]: the head on the frozen backbone, or the whole network when weights = "none"."""
@@ -145,8 +148,14 @@ class TrainSection:
     batch_size: int = setting(32, "photos a step", low=1, high=4096)
     learning_rate: float = setting(1e-3, "at its highest", low=1e-8, high=10.0)
     optimizer: str = setting("adam", "adam or sgd with momentum 0.9", choices=("adam", "sgd"))
-    schedule: str = setting("constant", "of the learning rate", choices=("constant", "cosine"))
+    schedule: str = setting("constant", "of the learning rate", choices=SCHEDULES)
     warmup_epochs: float = setting(0.0, "linear from zero", low=0.0, high=100.0)
+    plateau_factor: float = setting(
+        0.2, "of the rate, in either phase with schedule = plateau", low=0.001, high=0.99
+    )
+    plateau_epochs: int = setting(
+        2, "without a better validation loss until the rate falls", low=1, high=10_000
+    )
     weight_decay: float = setting(0.0, "L2 on kernels", low=0.0, high=1.0)
     label_smoothing: float = setting(0.0, "share spread over all classes", low=0.0, high=0.5)
     class_weights: str | Mapping[str, float] = setting(
@@ -181,6 +190,11 @@ class FineTuneSection:
 
     epochs: int = setting(5, "at most", low=0, high=10_000)
     learning_rate: float = setting(1e-4, "at its highest", low=1e-9, high=10.0)
+    schedule: str = setting("cosine", "of the learning rate", choices=SCHEDULES)
+    warmup_epochs: float = setting(0.0, "linear from zero", low=0.0, high=100.0)
+    depth_factor: float = setting(
+        1.0, "from one block of the backbone to the one before it, of the rate", low=0.01, high=1.0
+    )
     start: str | int | float | None = setting(
         None, "first trained layer: a block's or layer's name, an index, or a share kept frozen"
     )

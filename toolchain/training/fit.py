@@ -7,12 +7,11 @@ its state is kept (`checkpoint`), and a loop that was stopped goes on from there
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
@@ -25,53 +24,13 @@ from toolchain.training.average import Average
 from toolchain.training.batches import Examples
 from toolchain.training.checkpoint import Checkpoint, Progress, assign, changing, values
 from toolchain.training.dropout import seeded
-from toolchain.training.inference import Inference, Prepare, of_any_length
+from toolchain.training.inference import Inference, of_any_length
 from toolchain.training.optimizer import optimizer_of, state_of
+from toolchain.training.plan import Plan
+from toolchain.training.rates import Slowed, rate_at, reductions
 from toolchain.training.tensors import lent
 from toolchain.unfinished import Unfinished
 from toolchain.values import EpochRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a phase trains; fields as in the recipe's [train] section.
-
-    Attributes:
-      phase: name in the history.
-      prepare: float32 batch as stored, int32 [2] seed, training -> the model's input.
-      class_weights: factor of each class's photos in the loss of training; empty: all count alike.
-        Validation weighs nothing.
-      mixup: alpha of `augment.mix`; 0 leaves it out.
-      best_by: validation "loss", or "accuracy" and then loss. On the 394 validation photos of
-        cats-vs-dogs accuracy chose the first epoch of a head; a small split has few accuracies.
-      teacher: a model of the same input, whose answers are part of the loss; it is not trained.
-      ema: decay of an exponential moving average of the weights, which is what validation measures
-        and what is kept; 0 leaves it out.
-      distillation: share of the loss that is the cross-entropy with the teacher's answers instead
-        of with the labels (arXiv 1503.02531, at temperature 1).
-      baseline: whether the state before the first step is measured and may win (epoch 0).
-    """
-
-    phase: str
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
-    prepare: Prepare
-    optimizer: str = "adam"
-    schedule: str = "constant"
-    warmup_epochs: float = 0.0
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    class_weights: tuple[float, ...] = ()
-    mixup: float = 0.0
-    patience: int = 10_000
-    xla: bool = False
-    ema: float = 0.0
-    best_by: Literal["loss", "accuracy"] = "loss"
-    baseline: bool = False
-    teacher: tf_keras.Model | None = None
-    distillation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +75,9 @@ def fit(
         checkpoint.save(progress, state)
         # Told once it is kept: an epoch that was seen is never computed again.
         say(_line(record, plan, progress.waited == 0))
+        if reductions(plan, progress.history) > reductions(plan, progress.history[:-1]):
+            rate = rate_at(plan, float(record.epoch), progress.history)
+            say(f"{plan.phase}: not getting better, learning rate {rate:.3g} from here on")
         if not warning and (warning := noticed(progress.history, len(validation))):
             say(f"warning: {warning}")
     if progress.waited >= plan.patience:
@@ -161,7 +123,7 @@ def _trained(
             loss,
             accuracy,
             *stepper.inference.evaluate(validation),
-            learning_rate=_rate(plan, float(epoch)),
+            learning_rate=rate_at(plan, float(epoch), history),
             seconds=round(time.monotonic() - started, 3),
         )
         if progress.best < 0 or _score(record, plan) > _score(history[progress.best], plan):
@@ -194,23 +156,12 @@ def _epoch(
     last = f", validation {history[-1].validation_accuracy:.2%}" if history else ""
     label = f"{plan.phase} {epoch}/{plan.epochs}{last}"
     for step, (inputs, labels) in enumerate(track(batches, label, total=steps)):
-        rate = _rate(plan, epoch - 1 + step / steps)
+        rate = rate_at(plan, epoch - 1 + step / steps, history)
         seed = tf.constant([plan.seed, (epoch * 1_000_003 + step) % (2**31)], tf.int32)
         step_loss, step_correct = stepper(inputs, labels, seed, rate)
         loss += step_loss * len(labels)
         correct += step_correct
     return float(loss) / len(train), float(correct) / len(train)
-
-
-def _rate(plan: Plan, epochs_done: float) -> float:
-    """Learning rate: linear warm-up, then constant or a cosine to zero (arXiv 1608.03983)."""
-    if epochs_done < plan.warmup_epochs:
-        return plan.learning_rate * (epochs_done + 1e-3) / plan.warmup_epochs
-    if plan.schedule == "constant":
-        return plan.learning_rate
-    length = max(plan.epochs - plan.warmup_epochs, 1e-9)
-    share = min((epochs_done - plan.warmup_epochs) / length, 1.0)
-    return plan.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 class _Stepper:
@@ -220,6 +171,7 @@ class _Stepper:
         self.model = model
         self.plan = plan
         self.inference = Inference(model, plan.prepare)
+        self.slowed = Slowed(model, plan.depth_factor)
         self.average = Average(model, plan.ema) if plan.ema else None
         self.optimizer = optimizer_of(plan.optimizer, plan.learning_rate)
         self.optimizer.build(model.trainable_variables)
@@ -268,7 +220,9 @@ class _Stepper:
         gradients = tape.gradient(scaled, variables)
         if isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
+        before = self.slowed.before()
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.slowed.after(before)
         if self.average is not None:
             self.average.follow()
         predicted = tf.argmax(logits, axis=1, output_type=labels.dtype)

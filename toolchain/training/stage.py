@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from toolchain.training.augment import augment, is_active
 from toolchain.training.batches import Examples
 from toolchain.training.class_weights import class_weights
 from toolchain.training.device import configure
-from toolchain.training.fit import Fitted, Plan, finished, fit
+from toolchain.training.fit import Fitted, finished, fit
 from toolchain.training.inference import Inference
 from toolchain.training.network import (
     build_head,
@@ -27,6 +27,7 @@ from toolchain.training.network import (
     feature_extractor,
     start_index,
 )
+from toolchain.training.plan import Plan
 from toolchain.training.pretrained import weights_path
 from toolchain.training.weights import arrays_of, load_backbone, save_weights
 from toolchain.unfinished import Unfinished
@@ -155,6 +156,8 @@ def _plan(recipe: Recipe, dataset: Dataset, prepare: Callable[[Any, Any, bool], 
         optimizer=train.optimizer,
         schedule=train.schedule,
         warmup_epochs=train.warmup_epochs,
+        plateau_factor=train.plateau_factor,
+        plateau_epochs=train.plateau_epochs,
         weight_decay=train.weight_decay,
         label_smoothing=train.label_smoothing,
         class_weights=class_weights(recipe, dataset),
@@ -231,30 +234,15 @@ def _fine_tune(
     for index, layer in enumerate(network.layers):
         is_norm = isinstance(layer, tf_keras.layers.BatchNormalization)
         layer.trainable = index >= start and not is_norm
-    plan = functools.partial(
-        Plan,
+    tune = recipe.fine_tune
+    plan = replace(
+        _plan(recipe, dataset, preparation(recipe)),
         phase="fine_tune",
-        epochs=recipe.fine_tune.epochs,
-        learning_rate=recipe.fine_tune.learning_rate,
-        prepare=preparation(recipe),
-        schedule="cosine",
+        epochs=tune.epochs,
+        learning_rate=tune.learning_rate,
+        schedule=tune.schedule,
+        warmup_epochs=tune.warmup_epochs,
+        depth_factor=tune.depth_factor,
         baseline=True,
     )
-    train = recipe.train
-    return _on_pixels(
-        network,
-        dataset,
-        plan(
-            batch_size=train.batch_size,
-            seed=train.seed,
-            optimizer=train.optimizer,
-            weight_decay=train.weight_decay,
-            label_smoothing=train.label_smoothing,
-            class_weights=class_weights(recipe, dataset),
-            mixup=recipe.augment.mixup,
-            patience=train.patience,
-            ema=train.ema,
-            xla=train.xla,
-        ),
-        kept,
-    )
+    return _on_pixels(network, dataset, plan, kept)
