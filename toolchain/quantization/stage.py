@@ -117,8 +117,9 @@ def quantize_model(
         snapped = snap_biases(rounded, ranges_of(rounded, ranges))
         save_weights(snapped, out / WEIGHTS_OF[precision])
         integers[precision] = Integers(rounded.float_layers(), accuracy)
-        told = (found.story if found else "", cost(rounded))
-        notes += [f"{precision}: {text}" for text in told if text]
+        if precision in recipe.int8_precisions():
+            told = (found.story if found else "", cost(rounded))
+            notes += [f"{precision}: {text}" for text in told if text]
     quantized = QuantizedModel(
         folder=out,
         classes=trained.classes,
