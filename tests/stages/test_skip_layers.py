@@ -14,6 +14,7 @@ from networks import photos, softmax
 from toolchain.contract import Contract, TensorSpec
 from toolchain.errors import ExitCode, GateError, RecipeError
 from toolchain.export.onnx import to_onnx
+from toolchain.export.onnx_forms import rewritten
 from toolchain.export.tflite import convert
 from toolchain.images.preprocess import Preprocessing, normalise
 from toolchain.inspection import check_portable, check_promise, inspect_file, optimised_ops
@@ -24,6 +25,7 @@ from toolchain.quantization.graph import Affine, Graph, Node, range_points, rang
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import parse_recipe
+from toolchain.recipe.sections import ONNX_FORMS
 from toolchain.runtimes import open_runner
 from toolchain.training.batches import Examples
 
@@ -216,6 +218,14 @@ def test_bytes_out_of_a_float_layer_are_refused_by_the_recipe() -> None:
     assert parse_recipe(table, name="x").quantize.skip_layers == ("logits",)
     with pytest.raises(RecipeError, match="expected no logits"):
         parse_recipe(table | {"export": {"int8_io": "uint8"}}, name="x")
+
+
+@pytest.mark.parametrize("form", ONNX_FORMS)
+def test_every_form_of_the_onnx_file_keeps_them_float(ranges, form: str, tmp_path: Path) -> None:
+    graph, needed = skipping(ranges, ("deep", "project"))
+    path = written(tmp_path, "onnx", graph, needed)
+    path.write_bytes(rewritten(path.read_bytes(), form))
+    check_promise(inspect_file(path), "int8-qat", graph.float_layers())
 
 
 def test_the_contract_in_the_file_names_them(ranges, tmp_path: Path) -> None:

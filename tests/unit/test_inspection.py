@@ -115,6 +115,20 @@ def test_one_float_convolution_among_integers_is_found(tmp_path: Path) -> None:
     assert optimised_ops(inspection.path)["QLinearConv"] == 0
 
 
+def test_a_float_convolution_fused_with_its_activation_is_a_layer_too(tmp_path: Path) -> None:
+    """What onnxruntime writes when it saves the graph that it has optimised."""
+    build = float_nodes()
+    fused = helper.make_node(
+        "FusedConv", ["nchw", "kernel", "bias"], ["relu"], domain="com.microsoft", activation="Relu"
+    )
+    place = next(i for i, node in enumerate(build.nodes) if node.op_type == "Conv")
+    build.nodes[place : place + 2] = [fused]
+    domains = [helper.make_opsetid("com.microsoft", 1)]
+    inspection = inspect_file(write_onnx(tmp_path / "m.onnx", build, None, domains=domains))
+    assert [op.name for op in inspection.layers()] == ["FusedConv", "Gemm"]
+    assert inspection.true_scheme == "fp32"
+
+
 def test_weights_stored_as_floats_are_no_int8_file(tmp_path: Path) -> None:
     """What tf2onnx makes of a QAT graph: float weights that are quantized at load time."""
     build = int8_nodes()

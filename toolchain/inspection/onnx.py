@@ -22,7 +22,16 @@ from toolchain.runtimes.carried import damaged
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 MAX_NODES: Final = 100_000
 # Op -> positions of its data and of its weights among its inputs.
-_LAYERS: Final = {"Conv": (0, 1), "ConvTranspose": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1)}
+_LAYERS: Final = {
+    "Conv": (0, 1),
+    "ConvTranspose": (0, 1),
+    "Gemm": (0, 1),
+    "MatMul": (0, 1),
+    # What onnxruntime makes of those with an activation, all of them float.
+    "FusedConv": (0, 1),
+    "FusedGemm": (0, 1),
+    "FusedMatMul": (0, 1),
+}
 # These hold integer weights and compute in integers, range of the data known (a) or measured at
 # run time, which is what "dynamic range" means (b).
 _INTEGER_LAYERS: Final = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
