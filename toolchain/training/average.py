@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from toolchain.training.checkpoint import changing
+from toolchain.training.checkpoint import assign, changing
 
 
 class Average:
@@ -42,13 +42,8 @@ class Average:
     def in_place(self) -> Iterator[None]:
         """The model's weights are the averages; training goes on with its own afterwards."""
         own = [tf.identity(weight) for weight in self._weights]
-        _assign(self._weights, self._averages)
+        assign(self._weights, self._averages)
         try:
             yield
         finally:
-            _assign(self._weights, own)
-
-
-def _assign(variables: list[Any], values: list[Any]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+            assign(self._weights, own)
