@@ -5,6 +5,7 @@ One calibration and one training serve the int8 files of both precisions and bot
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -138,7 +139,7 @@ def quantize_model(
     return quantized
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Judge:
     """Finds what has to be float for the accuracy gate to hold on the validation split.
 
@@ -161,10 +162,14 @@ class _Judge:
         if not most or precision not in recipe.int8_precisions():
             return None
         points = recipe.verify.points_lost(precision)
-        gate = Gate(len(self.validation), self._right(to_keras(self.graph)), points)
+        gate = Gate(len(self.validation), self._float_right, points)
         bytes_out = recipe.export.int8_io == "uint8" and "tflite" in recipe.export.formats
         fixed = (LAST_LAYER,) if bytes_out else ()
         return fall_back(source, self.errors, most, self._rounded_right, gate, fixed)
+
+    @functools.cached_property
+    def _float_right(self) -> int:
+        return self._right(to_keras(self.graph))
 
     def _rounded_right(self, graph: Graph) -> int:
         """As its files will compute: with the ranges that are left, and biases on their grid."""
