@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -248,6 +249,13 @@ def bare_environment(folder: Path, *packages: str) -> dict[str, str]:
             (folder / package).symlink_to(source)
     keep = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     return keep | {"PYTHONPATH": str(folder)}
+
+
+def free_port() -> int:
+    """One on which nothing of this machine listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def copy_of(unpacked: Unpacked, folder: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import importlib.util
 import io
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Unpacked, our_answers
+from conftest import Unpacked, free_port, our_answers
 from PIL import Image
 
 pytest.importorskip("fastapi")
@@ -183,9 +182,7 @@ def test_a_model_that_fails_is_told_and_the_service_goes_on(service, monkeypatch
 def test_it_runs_under_uvicorn(server: Unpacked, photos: Path) -> None:
     """The command of the README, at a free port of this machine."""
     pytest.importorskip("uvicorn")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port)]
     process = subprocess.Popen(command, cwd=server.folder, stderr=subprocess.PIPE, text=True)
     try:

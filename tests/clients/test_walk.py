@@ -10,7 +10,6 @@ import contextlib
 import json
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import our_answers
+from conftest import free_port, our_answers
 from test_phone_benchmark import Stand
 
 import toolchain
@@ -141,12 +140,6 @@ def start(walker: Walker, kind: str) -> list[str]:
     # What files of the tiny network say that they are called.
     made.with_name(f"tiny-{kind}").rename(made)
     return others
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answered(url: str) -> bytes:
