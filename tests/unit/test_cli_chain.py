@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from toolchain.cli import chain
-from toolchain.cli.chain import STAGES, Stage, key_of, needed, run_chain
+from toolchain.cli.chain import STAGES, TUNE_ONNX, Stage, depends_on, needed, run_chain, say_next
 from toolchain.errors import ExitCode, StoppedError
 from toolchain.recipe import Recipe, parse_recipe
-from toolchain.run import Run
+from toolchain.run import Run, sha256_json
 
 FLOATS = ("fp32", "fp16", "w8")
 
@@ -26,7 +26,8 @@ def recipe_for(*precisions: str, **quantize: int) -> Recipe:
 
 def key(*precisions: str, **quantize: int) -> str:
     recipe = recipe_for(*precisions, **quantize)
-    return key_of(STAGES["quantize"], recipe, {"data": "photos", "train": "weights"})
+    upstream = {"data": "photos", "train": "weights"}
+    return sha256_json(depends_on(STAGES["quantize"], recipe, upstream))
 
 
 def test_other_files_are_no_reason_to_quantize_again() -> None:
@@ -50,6 +51,31 @@ def test_float_files_alone_need_no_quantization(
 ) -> None:
     names = [stage.name for stage in needed("report", recipe_for(*precisions))]
     assert ("quantize" in names) == quantizes
+
+
+@pytest.mark.parametrize(
+    ("until", "precisions", "following"),
+    [
+        ("train", FLOATS, "export"),
+        ("train", ("int8-qat",), "quantize"),
+        ("quantize", ("int8-qat",), "export"),
+        ("quantize", FLOATS, "export"),
+        (TUNE_ONNX.name, ("int8-qat",), "export"),
+        ("report", ("int8-qat",), None),
+    ],
+)
+def test_the_next_stage_is_told(
+    until: str, precisions: tuple[str, ...], following: str | None, monkeypatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(chain, "say", told.append)
+    say_next(until, recipe_for(*precisions))
+    assert told == ([f"next: make {following}"] if following else [])
+
+
+def test_forms_are_tried_after_what_they_are_forms_of() -> None:
+    names = [stage.name for stage in needed(TUNE_ONNX.name, recipe_for("int8-qat"))]
+    assert names == ["data", "train", "quantize", "onnx-forms"]
 
 
 class Counting:
@@ -123,3 +149,17 @@ def test_other_settings_start_over_aloud_and_the_first_may_come_back(
     run_chain(first, run, "train")
     assert counting.steps == [0, 0, 1, 2]
     assert left(run) == []
+
+
+def test_what_a_stage_depends_on_is_looked_at_once(monkeypatch, tmp_path) -> None:
+    """It may be every photo of a folder."""
+    looks: list[str] = []
+
+    def external(recipe: Recipe) -> str:
+        looks.append(recipe.name)
+        return "photos"
+
+    stage = Stage("data", ("data",), (), lambda *_: None, lambda run: None, external)
+    monkeypatch.setattr(chain, "needed", lambda until, recipe: [stage])
+    run_chain(recipe_for("fp32"), Run(tmp_path, "digits"), "data")
+    assert looks == ["digits"]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, Final
 
 from toolchain import __version__
@@ -122,6 +121,8 @@ _OPTIONAL: Final = frozenset({"phones", TUNE_ONNX.name})
 
 def needed(until: str, recipe: Recipe) -> list[Stage]:
     """The stages up to `until`, in order; quantize is left out when no int8 file is asked for."""
+    if until == TUNE_ONNX.name:
+        return [*needed("quantize", recipe), TUNE_ONNX]
     names = list(STAGES)
     chosen = names[: names.index(until) + 1]
     if until != "quantize" and not recipe.int8_precisions():
@@ -148,13 +149,8 @@ def upstream_of(stage: Stage, recipe: Recipe, run: Run) -> dict[str, str]:
     return upstream
 
 
-def key_of(stage: Stage, recipe: Recipe, upstream: Mapping[str, str]) -> str:
-    """Hash of all that the stage depends on."""
-    return sha256_json(depends_on(stage, recipe, upstream))
-
-
 def depends_on(stage: Stage, recipe: Recipe, upstream: Mapping[str, str]) -> dict[str, Any]:
-    """All that the stage depends on, as plain data."""
+    """All that the stage depends on, as plain data; its hash is the stage's key."""
     return {
         "stage": stage.name,
         "toolchain": __version__,
@@ -172,26 +168,13 @@ def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> N
     Raises:
       ToolchainError: from the stages.
     """
-    _run(needed(until, recipe), recipe, run, until if force else "")
-
-
-def tune_onnx(recipe: Recipe, run: Run, *, force: bool = False) -> None:
-    """Quantize, then find the form of the int8 .onnx file that runs fastest here.
-
-    Raises:
-      ToolchainError: from the stages.
-    """
-    chain = [*needed("quantize", recipe), TUNE_ONNX]
-    _run(chain, recipe, run, TUNE_ONNX.name if force else "")
-
-
-def _run(chosen: Sequence[Stage], recipe: Recipe, run: Run, forced: str) -> None:
     with run.lock():
-        for stage in chosen:
+        for stage in needed(until, recipe):
             upstream = upstream_of(stage, recipe, run)
-            key = key_of(stage, recipe, upstream)
-            kept = _kept(stage, recipe, run, upstream)
-            if run.is_current(stage.name, key) and stage.name != forced:
+            # Once: what a stage depends on may be a look at every photo in a folder.
+            depends = depends_on(stage, recipe, upstream)
+            key, kept = sha256_json(depends), _kept(stage, run, depends)
+            if run.is_current(stage.name, key) and not (force and stage.name == until):
                 say(f"{stage.name}: up to date")
                 kept.remove()
                 continue
@@ -204,20 +187,17 @@ def _run(chosen: Sequence[Stage], recipe: Recipe, run: Run, forced: str) -> None
             say(f"{stage.name}: done in {time.monotonic() - started:.1f} s")
 
 
-def _kept(stage: Stage, recipe: Recipe, run: Run, upstream: Mapping[str, str]) -> Unfinished:
+def _kept(stage: Stage, run: Run, depends: Mapping[str, Any]) -> Unfinished:
     """What a stopped try of the stage left; its numbers hold for the same code and TensorFlow."""
-    depends = depends_on(stage, recipe, upstream)
     if not stage.goes_on:
         return Unfinished(run.folder, stage.name, depends)
-    code = {"code": code_sha256("training", "quantization", "images"), "tensorflow": _tensorflow()}
-    return Unfinished(run.folder, stage.name, depends | code)
+    from toolchain.benchmark.machine import versions
 
-
-def _tensorflow() -> str:
-    try:
-        return metadata.version("tensorflow")
-    except metadata.PackageNotFoundError:
-        return ""
+    code = {
+        "code": code_sha256("training", "quantization", "images"),
+        "tensorflow": versions(("tensorflow",)).get("tensorflow", ""),
+    }
+    return Unfinished(run.folder, stage.name, {**depends, **code})
 
 
 @contextlib.contextmanager
@@ -245,10 +225,10 @@ def _interruptible(stage: Stage, run: Run, kept: Unfinished) -> Iterator[None]:
 
 def say_next(until: str, recipe: Recipe) -> None:
     """Which command follows."""
-    names = [stage.name for stage in needed("report", recipe)]
-    position = names.index(until) + 1
-    if position < len(names):
-        say(f"next: make {names[position]}")
+    done = [stage.name for stage in needed(until, recipe)]
+    left = [stage.name for stage in needed("report", recipe) if stage.name not in done]
+    if left:
+        say(f"next: make {left[0]}")
 
 
 def describe(run: Run, until: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from toolchain.cli.options import (
     find_recipe,
     open_run,
 )
+from toolchain.recipe import Recipe
 
 # Command -> (the stage it runs up to, its help with an example).
 _COMMANDS: Final = {
@@ -31,6 +32,11 @@ _COMMANDS: Final = {
         "train",
         "Train the head, then fine-tune the last part of the backbone.\n\n"
         "Example: toolchain train --recipe digits --set train.epochs=5",
+    ),
+    "quantize": (
+        "quantize",
+        "Calibrate, then train with simulated 8-bit arithmetic (QAT).\n\n"
+        "Example: toolchain quantize --recipe digits --set quantize.epochs=3 --tune-onnx",
     ),
     "export": (
         "export",
@@ -47,10 +53,9 @@ _COMMANDS: Final = {
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
+    own = {"quantize": quantize}
     for name, (stage, text) in _COMMANDS.items():
-        app.command(name, help=text)(stage_command(stage))
-        if name == "train":
-            app.command()(quantize)
+        app.command(name, help=text)(own.get(name) or stage_command(stage))
 
 
 def stage_command(stage: str) -> Callable[..., None]:
@@ -64,14 +69,7 @@ def stage_command(stage: str) -> Callable[..., None]:
         force: ForceOption = False,
         as_json: JsonOption = False,
     ) -> None:
-        from toolchain.cli.chain import describe, run_chain, say_next
-
-        chosen = find_recipe(recipe, data, overrides)
-        folder = open_run(chosen, runs)
-        run_chain(chosen, folder, stage, force=force)
-        say_next(stage, chosen)
-        if as_json:
-            typer.echo(json.dumps(describe(folder, stage)))
+        _bring(stage, find_recipe(recipe, data, overrides), runs, force=force, as_json=as_json)
 
     return command
 
@@ -90,18 +88,15 @@ def quantize(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Calibrate, then train with simulated 8-bit arithmetic (QAT).
+    stage = "onnx-forms" if tune_onnx else "quantize"
+    _bring(stage, find_recipe(recipe, data, overrides), runs, force=force, as_json=as_json)
 
-    Example: toolchain quantize --recipe digits --set quantize.epochs=3 --tune-onnx
-    """
-    from toolchain.cli import chain
 
-    if not tune_onnx:
-        stage_command("quantize")(recipe, data, runs, overrides, force, as_json)
-        return
-    chosen = find_recipe(recipe, data, overrides)
-    folder = open_run(chosen, runs)
-    chain.tune_onnx(chosen, folder, force=force)
-    chain.say_next("quantize", chosen)
+def _bring(stage: str, recipe: Recipe, runs: Path, *, force: bool, as_json: bool) -> None:
+    from toolchain.cli.chain import describe, run_chain, say_next
+
+    folder = open_run(recipe, runs)
+    run_chain(recipe, folder, stage, force=force)
+    say_next(stage, recipe)
     if as_json:
-        typer.echo(json.dumps(chain.describe(folder, chain.TUNE_ONNX.name)))
+        typer.echo(json.dumps(describe(folder, stage)))
