@@ -48,6 +48,7 @@ NETWORKS = {
     "vgg avg": ("vgg16", 32, {"pool": "avg", "dense": [16]}),
     "vgg max odd": ("vgg16", 71, {"pool": "max"}),
     "vgg flatten odd": ("vgg16", 71, {"pool": "flatten", "dense": [16, 8]}),
+    "cnn odd": ("cnn", 37, {"pool": "flatten", "dense": [16]}),
 }
 
 

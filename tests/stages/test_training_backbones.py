@@ -41,6 +41,15 @@ def shapes(layers) -> dict[str, tuple[int, ...]]:
     return {name: tuple(v.shape) for name, v in variables(layers).items()}
 
 
+def assert_numbered_alike(ours: tf_keras.Model, theirs: tf_keras.Model) -> None:
+    """fine_tune.start = n trains the layers that Keras' model has from n on, and no others."""
+    weighty = [n for n, layer in enumerate(theirs.layers) if layer.weights]
+    assert [ours.layers[start_index(ours, n)].name for n in weighty] == [
+        theirs.layers[n].name for n in weighty
+    ]
+    assert start_index(ours, len(theirs.layers)) is None
+
+
 @pytest.mark.parametrize("alpha", [min(ALPHAS), 0.75, max(ALPHAS)])
 def test_mobilenet_has_the_published_weights(alpha: float) -> None:
     ours = build_network(recipe_of(32, model={"alpha": alpha}), 10)
@@ -48,6 +57,7 @@ def test_mobilenet_has_the_published_weights(alpha: float) -> None:
     assert shapes(backbone_layers(ours)) == shapes(theirs.layers)
     head = sum(np.prod(v.shape) for v in ours.get_layer("logits").weights)
     assert ours.count_params() - head == theirs.count_params()
+    assert_numbered_alike(ours, theirs)
 
 
 @pytest.mark.parametrize(("size", "alpha"), [(48, 0.35), (49, 0.5), (63, 1.3)])
@@ -80,6 +90,8 @@ def test_vgg16_computes_what_keras_computes(vgg_pair) -> None:
     theirs, path = vgg_pair
     ours = build_network(recipe_of(40, "vgg16"), 10)
     assert shapes(backbone_layers(ours)) == shapes(theirs.layers)
+    assert_numbered_alike(ours, theirs)
+    assert start_index(ours, 15) == start_index(ours, "block5_conv1")
     load_backbone(ours, path, fold_caffe=False)
     x = photos(2, 40).astype(np.float32) / 127.5 - 1
     features = tf_keras.Model(ours.input, ours.get_layer("block5_pool").output)(x).numpy()

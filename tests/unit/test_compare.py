@@ -102,6 +102,14 @@ def test_the_same_photos_at_another_size_are_known_by_their_names() -> None:
     assert compared.runs[1].network == "mobilenet_v2 0.35, 96 px"
 
 
+def test_a_cnn_is_named_by_its_blocks(three) -> None:
+    run = made("basic", 5)
+    model = dataclasses.replace(run.recipe.model, backbone="cnn", blocks=(16, 64))
+    basic = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, model=model))
+    compared = compare_runs([basic, three[0]], "c")
+    assert compared.runs[0].network == "cnn 16-64, 48 px"
+
+
 def test_runs_without_answers_or_timings_are_compared_as_far_as_they_go() -> None:
     bare = dataclasses.replace(made("bare"), answers=None, heatmaps=None, benchmark=None)
     compared = compare_runs([bare, made("whole", 5)], "c")

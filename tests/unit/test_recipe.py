@@ -51,6 +51,32 @@ def test_vgg16_has_its_own_size_and_pixels():
     assert (recipe.input.size, recipe.input.pixels) == (150, "caffe")
 
 
+def test_a_cnn_has_the_published_blocks_or_its_own():
+    basic = {"backbone": "cnn", "weights": "none"}
+    recipe = parse({**SMALLEST, "model": basic})
+    assert (recipe.input.size, recipe.input.pixels) == (150, "unit")
+    assert recipe.model.blocks == (16, 64, 128)
+    own = parse({**SMALLEST, "model": {**basic, "blocks": [8] * 5}, "input": {"size": 32}})
+    assert own.model.blocks == (8,) * 5
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({}, "model.weights: expected none"),
+        ({"weights": "mine.safetensors"}, "model.weights: expected none"),
+        ({"weights": "embedded"}, "embedded is a mobilenet_v2, received backbone cnn"),
+        ({"weights": "none", "alpha": 0.5}, "model.alpha: cnn has none"),
+        ({"weights": "none", "blocks": [8] * 6}, "model.blocks: expected at most 5 for 32 pixels"),
+        ({"backbone": "vgg16", "blocks": [8]}, "model.blocks: vgg16 has blocks of its own"),
+    ],
+)
+def test_what_a_cnn_cannot_be(model, words):
+    table = {**SMALLEST, "model": {"backbone": "cnn", **model}, "input": {"size": 32}}
+    (mistake,) = mistakes(table)
+    assert words in mistake
+
+
 def test_embedded_weights_bring_their_width_and_size():
     recipe = parse({**SMALLEST, "model": {"weights": "embedded"}})
     assert (recipe.input.size, recipe.model.alpha) == (48, 0.35)

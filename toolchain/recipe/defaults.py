@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Final
 
+from toolchain.recipe.backbones import BACKBONES, Backbone
 from toolchain.recipe.sections import WITHOUT_PATH, Recipe
 
 ALPHAS: Final = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
@@ -17,32 +18,28 @@ NO_INTEGER_SIGMOID: Final = (
     "a head of sigmoids has no int8 form, because dividing them by their sum needs their "
     "logarithms, which integer runtimes do not compute"
 )
-_SIZE: Final = {"mobilenet_v2": 160, "vgg16": 150}
-_PIXELS: Final = {"mobilenet_v2": "symmetric", "vgg16": "caffe"}
-# Where the tutorials that people copy start to fine-tune: MobileNetV2 at about layer 100 of 154,
-# which is inside block 11; VGG16 at its last block.
-_FINE_TUNE_START: Final = {"mobilenet_v2": "block_11_expand", "vgg16": "block5_conv1"}
 
 
 def resolve(recipe: Recipe) -> Recipe:
     """The recipe with every `None` and every "backbone" replaced by what follows from the rest."""
     model, size = recipe.model, recipe.input.size
+    backbone = BACKBONES[model.backbone]
     embedded = model.weights == "embedded"
     if size is None:
-        size = EMBEDDED_SIZE if embedded else _SIZE[model.backbone]
+        size = EMBEDDED_SIZE if embedded else backbone.size
     pixels = recipe.input.pixels
     if pixels == "backbone":
-        pixels = _PIXELS[model.backbone]
+        pixels = backbone.pixels
     alpha = model.alpha
     if alpha is None:
         alpha = EMBEDDED_ALPHA if embedded else 1.0
     start = recipe.fine_tune.start
     if start is None:
-        start = _FINE_TUNE_START[model.backbone]
+        start = backbone.start
     return dataclasses.replace(
         recipe,
         input=dataclasses.replace(recipe.input, size=size, pixels=pixels),
-        model=dataclasses.replace(model, alpha=alpha),
+        model=dataclasses.replace(model, alpha=alpha, blocks=model.blocks or backbone.blocks),
         fine_tune=dataclasses.replace(recipe.fine_tune, start=start),
     )
 
@@ -50,7 +47,7 @@ def resolve(recipe: Recipe) -> Recipe:
 def cross_check(recipe: Recipe) -> list[str]:
     """Mistakes that lie between two keys, each as one sentence."""
     mistakes: list[str] = []
-    data, model, start = recipe.data, recipe.model, recipe.fine_tune.start
+    data, start = recipe.data, recipe.fine_tune.start
     if not data.path and not str(data.source).startswith(WITHOUT_PATH):
         mistakes.append("data.path: expected the folder or archive of the photos, received none")
     if isinstance(data.validation, float) and isinstance(data.test, float):
@@ -59,18 +56,6 @@ def cross_check(recipe: Recipe) -> list[str]:
             mistakes.append(
                 f"data.validation + data.test: expected at most 0.9, received {held_out:.2f}"
             )
-    if model.backbone == "vgg16" and model.alpha not in (None, 1.0):
-        mistakes.append(f"model.alpha: vgg16 has none, received {model.alpha}")
-    if model.backbone == "vgg16" and model.weights == "embedded":
-        mistakes.append("model.weights: embedded is a mobilenet_v2, received backbone vgg16")
-    if model.backbone == "mobilenet_v2" and model.alpha is not None and model.alpha not in ALPHAS:
-        mistakes.append(
-            f"model.alpha: expected one of {', '.join(map(str, ALPHAS))}, received {model.alpha}"
-        )
-    if model.weights == "embedded" and model.alpha not in (None, EMBEDDED_ALPHA):
-        mistakes.append(
-            f"model.alpha: the embedded backbone has {EMBEDDED_ALPHA}, received {model.alpha}"
-        )
     if isinstance(start, float) and math.isfinite(start) and not 0.0 <= start <= 1.0:
         mistakes.append(f"fine_tune.start: expected a share of 0.0 to 1.0, received {start}")
     if recipe.train.feature_views and recipe.augment.mixup:
@@ -78,15 +63,58 @@ def cross_check(recipe: Recipe) -> list[str]:
             "train.feature_views: expected 0 with augment.mixup, which blends photos and not their "
             f"features, received {recipe.train.feature_views}"
         )
-    mistakes += _head_mistakes(recipe) + _plateau_mistakes(recipe)
+    mistakes += _backbone_mistakes(recipe) + _head_mistakes(recipe) + _plateau_mistakes(recipe)
     if LAST_LAYER in recipe.quantize.skip_layers and recipe.export.int8_io == "uint8":
         mistakes.append(
             f"quantize.skip_layers: expected no {LAST_LAYER}, whose output would be float, with "
             f"export.int8_io = uint8, received {LAST_LAYER}"
         )
+    return mistakes
+
+
+def _backbone_mistakes(recipe: Recipe) -> list[str]:
+    mistakes, model = [], recipe.model
+    backbone = BACKBONES.get(str(model.backbone))
+    if backbone is None:
+        return []
+    if not backbone.has_alpha and model.alpha not in (None, 1.0):
+        mistakes.append(f"model.alpha: {model.backbone} has none, received {model.alpha}")
+    if backbone.has_alpha and model.alpha is not None and model.alpha not in ALPHAS:
+        mistakes.append(
+            f"model.alpha: expected one of {', '.join(map(str, ALPHAS))}, received {model.alpha}"
+        )
+    if model.weights == "embedded" and model.backbone != "mobilenet_v2":
+        mistakes.append(
+            f"model.weights: embedded is a mobilenet_v2, received backbone {model.backbone}"
+        )
+    if model.weights == "embedded" and model.alpha not in (None, EMBEDDED_ALPHA):
+        mistakes.append(
+            f"model.alpha: the embedded backbone has {EMBEDDED_ALPHA}, received {model.alpha}"
+        )
+    if not backbone.is_published and model.weights not in ("none", "embedded"):
+        mistakes.append(
+            f"model.weights: expected none, since no weights of a {model.backbone} are published "
+            f"and all of it is trained, received {model.weights}"
+        )
     if recipe.input.pixels == "caffe" and model.backbone != "vgg16":
         mistakes.append(f"input.pixels: caffe belongs to vgg16, received backbone {model.backbone}")
-    return mistakes
+    return mistakes + _block_mistakes(recipe, backbone)
+
+
+def _block_mistakes(recipe: Recipe, backbone: Backbone) -> list[str]:
+    blocks, size = recipe.model.blocks, recipe.input.size or backbone.size
+    if blocks and not backbone.blocks:
+        return [
+            f"model.blocks: {recipe.model.backbone} has blocks of its own, received {list(blocks)}"
+        ]
+    # A pooling layer halves the sides; what is left must be a pixel at least.
+    if isinstance(size, int) and size < 2 ** len(blocks or backbone.blocks):
+        most = size.bit_length() - 1
+        return [
+            f"model.blocks: expected at most {most} for {size} pixels, each halves the sides, "
+            f"received {len(blocks)}"
+        ]
+    return []
 
 
 def _plateau_mistakes(recipe: Recipe) -> list[str]:

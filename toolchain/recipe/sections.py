@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from toolchain.recipe.backbones import BACKBONES
 from toolchain.recipe.setting import setting
 
 
@@ -112,8 +113,11 @@ class HeadSection:
 class ModelSection:
     """[model]: the network."""
 
-    backbone: str = setting("mobilenet_v2", "the network", choices=("mobilenet_v2", "vgg16"))
+    backbone: str = setting("mobilenet_v2", "the network", choices=tuple(BACKBONES))
     alpha: float | None = setting(None, "width of MobileNetV2", low=0.35, high=1.4)
+    blocks: tuple[int, ...] = setting(
+        (), "channels of each block of a cnn: 3x3 convolution, ReLU, max pooling", low=1, high=4096
+    )
     weights: str = setting(
         "imagenet", "imagenet, embedded, none, or the path of an .h5 or .safetensors file"
     )

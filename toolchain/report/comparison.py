@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from toolchain import __version__
+from toolchain.recipe import Recipe
+from toolchain.recipe.backbones import BACKBONES
 from toolchain.report import words
 from toolchain.report.choice import Speeds, choose
 from toolchain.report.classes import ClassRow, class_rows
@@ -139,10 +141,9 @@ def _compared(values: RunValues) -> ComparedRun:
     rows = class_rows(verification.classes, shipped.confusion)
     timed = Speeds.of(values.benchmark).timed.get(shipped.file)
     histories = values.trained.history + (values.quantized.history if values.quantized else ())
-    alpha = f" {recipe.model.alpha:g}" if recipe.model.backbone == "mobilenet_v2" else ""
     return ComparedRun(
         name=recipe.name,
-        network=f"{recipe.model.backbone}{alpha}, {values.dataset.size} px",
+        network=f"{_network(recipe)}, {values.dataset.size} px",
         parameters=values.trained.parameters,
         images=shipped.images,
         float_file=next((f for f in verification.files if f.precision == "fp32"), None),
@@ -155,6 +156,14 @@ def _compared(values: RunValues) -> ComparedRun:
         bytes=timed.row.bytes if timed else None,
         p50_ms=timed.row.latency.p50_ms if timed and timed.row.latency else None,
     )
+
+
+def _network(recipe: Recipe) -> str:
+    """The backbone and how wide it is."""
+    model = recipe.model
+    if BACKBONES[model.backbone].has_alpha:
+        return f"{model.backbone} {model.alpha:g}"
+    return f"{model.backbone} {'-'.join(map(str, model.blocks))}".strip()
 
 
 def _mean(shares: Sequence[float | None]) -> float:

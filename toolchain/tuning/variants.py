@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from toolchain.errors import RecipeError
 from toolchain.recipe import Recipe, parse_recipe
+from toolchain.recipe.backbones import BACKBONES
 from toolchain.recipe.defaults import EMBEDDED_SIZE
 from toolchain.recipe.write import recipe_toml
 from toolchain.tuning.values import Budget, Trial, Untried
@@ -43,7 +44,7 @@ def make_variants(
       base: all else is as it says. A backbone without an alpha is varied in size alone.
       precisions, formats: files that each variant exports.
     """
-    has_alpha = base.model.backbone == "mobilenet_v2"
+    has_alpha = BACKBONES[base.model.backbone].has_alpha
     widths: list[float | None] = [*sorted(set(alphas))] if has_alpha else [None]
     variants: list[Variant] = []
     untried: list[Untried] = []
