@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from toolchain import terminal
 from toolchain.cli.inspect import inspect_model
 from toolchain.cli.predict import predict
-from toolchain.errors import GateError, ImageError, ModelError
+from toolchain.errors import GateError, ImageError, InputError, ModelError
 
 
 @pytest.fixture
@@ -65,6 +65,38 @@ def test_predict_prints_a_table(photos: Path, tmp_path: Path, call) -> None:
     assert (error, out) == (None, "")
     assert "red.png" in shown
     assert "%" in shown
+
+
+def test_predict_writes_a_submission(tmp_path: Path, call) -> None:
+    """Twenty rows, so that more than one step is taken; grey rows become three channels."""
+    cells = ",".join(f"pixel{number}" for number in range(16))
+    rows = [",".join([str(12 * number)] * 16) for number in range(20)]
+    table = tmp_path / "test.csv"
+    table.write_text("\n".join([cells, *rows]) + "\n")
+    model, path = write_float_onnx(tmp_path), tmp_path / "submission.csv"
+    error, out, shown = call("predict", model, table, "--submission", path)
+    assert (error, out) == (None, "")
+    assert "20 rows" in shown
+    header, *lines = path.read_text().splitlines()
+    assert header == "ImageId,Label"
+    images = tmp_path / "rows"
+    images.mkdir()
+    for number in range(20):
+        Image.new("L", (4, 4), 12 * number).save(images / f"{number + 1:02}.png")
+    _, told, _ = call("predict", model, images, "--json", "--top", "1")
+    tops = [one["top"][0]["label"] for one in json.loads(told)["images"]]
+    assert lines == [f"{number},{label}" for number, label in enumerate(tops, start=1)]
+
+
+@pytest.mark.parametrize("given", [["labels.csv"], ["a.csv", "b.csv"]])
+def test_a_submission_of_no_table_of_pixels(given, tmp_path: Path, call) -> None:
+    (tmp_path / "labels.csv").write_text("ImageId,Label\n1,0\n")
+    paths = [tmp_path / name for name in given]
+    model, path = write_float_onnx(tmp_path), tmp_path / "submission.csv"
+    error, _, _ = call("predict", model, *paths, "--submission", path)
+    assert isinstance(error, InputError)
+    assert "pixel" in error.what
+    assert not path.exists()
 
 
 def test_predict_with_a_text_file_named_jpg(tmp_path: Path, call) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+from toolchain.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +31,12 @@ def predict(
         bool, typer.Option("--json", help="Print the result as JSON on stdout.")
     ] = False,
     threads: Annotated[int, typer.Option("--threads", min=1, max=256, help="Of the CPU.")] = 1,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            "--submission", help="Write ImageId,Label of each row of a CSV of pixels, for Kaggle."
+        ),
+    ] = None,
 ) -> None:
     """Say what is on photos, with an exported file and without TensorFlow.
 
@@ -32,6 +44,10 @@ def predict(
     """
     from toolchain.runtimes import IsolatedRunner
 
+    if submission is not None:
+        with IsolatedRunner.open(file, threads=threads) as runner:
+            _submit(runner, images, submission)
+        return
     paths = find_images(images)
     with IsolatedRunner.open(file, threads=threads) as runner:
         answers = _answers(runner, paths, top)
@@ -66,19 +82,59 @@ def find_images(given: list[Path]) -> list[Path]:
 
 
 def _answers(runner: Any, paths: list[Path], top: int) -> list[tuple[Path, list[Any]]]:
-    import numpy as np
-
     from toolchain.images.decode import read_file
-    from toolchain.images.preprocess import pixels_of
     from toolchain.terminal import track
 
-    size, answers = runner.contract.preprocessing.size, []
-    for start in track(range(0, len(paths), _IMAGES_A_STEP), "predict"):
-        step = paths[start : start + _IMAGES_A_STEP]
-        pixels = np.stack([pixels_of(read_file(path), str(path), size) for path in step])
-        for path, row in zip(step, runner.run(pixels), strict=True):
-            answers.append((path, _best(row, runner.contract.labels, top)))
-    return answers
+    images = ((str(path), read_file(path)) for path in track(paths, "predict"))
+    rows = zip(paths, _probabilities(runner, images), strict=True)
+    return [(path, _best(row, runner.contract.labels, top)) for path, row in rows]
+
+
+def _probabilities(
+    runner: Any, images: Iterable[tuple[str, bytes]]
+) -> Iterator[NDArray[np.float32]]:
+    """What the file answers for each image, given as its name and its bytes: [classes]."""
+    import numpy as np
+
+    from toolchain.images.preprocess import pixels_of
+
+    size, left = runner.contract.preprocessing.size, iter(images)
+    while step := list(itertools.islice(left, _IMAGES_A_STEP)):
+        yield from runner.run(np.stack([pixels_of(data, name, size) for name, data in step]))
+
+
+def _submit(runner: Any, given: list[Path], path: Path) -> None:
+    """Write what the rows of a table are, the rows counted from 1, in the form Kaggle asks for.
+
+    Raises:
+      InputError: not one table.
+      DataError: see `read_unlabelled`.
+    """
+    from toolchain.data.sources.base import as_png
+    from toolchain.data.sources.digit_csv import read_unlabelled
+    from toolchain.run import write_text
+    from toolchain.terminal import say, track
+
+    if len(given) != 1:
+        raise InputError(
+            f"expected one CSV of pixels for --submission, received {len(given)} paths",
+            remedy="for example: toolchain predict MODEL test.csv --submission submission.csv",
+        )
+    numbers: list[int] = []
+
+    def images() -> Iterator[tuple[str, bytes]]:
+        for number, pixels in track(read_unlabelled(given[0]), "predict"):
+            numbers.append(number)
+            yield f"{given[0]}, row {number}", as_png(pixels)
+
+    labels = [
+        _best(row, runner.contract.labels, 1)[0][0] for row in _probabilities(runner, images())
+    ]
+    text = io.StringIO()
+    rows = zip(numbers, labels, strict=True)
+    csv.writer(text, lineterminator="\n").writerows([("ImageId", "Label"), *rows])
+    write_text(path, text.getvalue())
+    say(f"wrote {path}: {len(labels):,} rows")
 
 
 def _best(row: NDArray[np.float32], labels: tuple[str, ...], top: int) -> list[tuple[str, float]]:

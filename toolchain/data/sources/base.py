@@ -91,10 +91,15 @@ class ArraySource:
     def read(self) -> Iterator[tuple[Item, bytes]]:
         """See `Source.read`."""
         for item, pixels in zip(self.layout.items, self.rows(), strict=True):
-            buffer = io.BytesIO()
-            # Uncompressed: deflating 28x28 pixels takes as long as decoding and resizing them.
-            Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
-            yield item, buffer.getvalue()
+            yield item, as_png(pixels)
+
+
+def as_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A row of an array, uint8 [height, width] or [height, width, 3], as a PNG file."""
+    buffer = io.BytesIO()
+    # Uncompressed: deflating 28x28 pixels takes as long as decoding and resizing them.
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
