@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final
 
 EMBEDDED: Final = "mobilenet_v2_0.35_48.safetensors"
+# A recipe file of this name is called as its folder.
+RECIPE_NAME: Final = "recipe.toml"
 
 
 def models_folder() -> Path:
-    """The folder `models/` with one folder a recipe and `backbones/`."""
+    """The folder `models/` with the folders of recipes and `backbones/`."""
     package = Path(__file__).parent
     inside = package / "models"
     return inside if inside.is_dir() else package.parent / "models"
@@ -21,9 +23,17 @@ def embedded_backbone() -> Path:
     return models_folder() / "backbones" / EMBEDDED
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the toolchain."""
-    return sorted(path.parent.name for path in models_folder().glob("*/recipe.toml"))
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the toolchain: name -> file, in order of their names.
+
+    `digits/recipe.toml` is called digits, `cifar10-vgg16/better.toml` cifar10-vgg16/better.
+    """
+    root, found = models_folder(), {}
+    for path in root.rglob("*.toml"):
+        at = path.relative_to(root)
+        name = at.parent if at.name == RECIPE_NAME else at.with_suffix("")
+        found[name.as_posix()] = path
+    return dict(sorted(found.items()))
 
 
 def locate(path: str, folder: str) -> Path:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.models import models_folder, recipe_names
+from toolchain.models import shipped_recipes
 from toolchain.recipe import load_recipe, parse_recipe
 from toolchain.recipe.write import recipe_toml
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_every_recipe_that_comes_along_survives(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(models_folder() / name / "recipe.toml")
+    recipe = load_recipe(shipped_recipes()[name])
     path = tmp_path / "recipe.toml"
     path.write_text(recipe_toml(recipe))
     again = load_recipe(path)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolchain.errors import InputError
-from toolchain.models import models_folder, recipe_names
+from toolchain.models import RECIPE_NAME, models_folder, shipped_recipes
 from toolchain.recipe import Recipe, load_recipe
 from toolchain.run import Run
 
@@ -43,11 +43,11 @@ def find_recipe(recipe: str, data: str, overrides: list[str] | None) -> Recipe:
 
         return draft_recipe(Path(data), overrides).recipe
     path = Path(recipe)
-    known = recipe_names()
-    if not path.exists() and recipe in known:
-        path = models_folder() / recipe / "recipe.toml"
+    known = shipped_recipes()
+    if not path.exists():
+        path = known.get(recipe, path)
     if path.is_dir():
-        path = path / "recipe.toml"
+        path = path / RECIPE_NAME
     if not path.is_file():
         raise InputError(
             f"expected a recipe file or one of {', '.join(known)}, received {recipe!r}",
@@ -55,6 +55,34 @@ def find_recipe(recipe: str, data: str, overrides: list[str] | None) -> Recipe:
             "write one for your photos: toolchain init PHOTOS",
         )
     return load_recipe(path, overrides)
+
+
+def find_recipes(names: list[str], overrides: list[str] | None) -> list[Recipe]:
+    """The recipes that several names mean, in order; a folder of recipes means all of them.
+
+    Raises:
+      InputError: one is not there, or two have the same name, and so the same run.
+      RecipeError: one has mistakes.
+    """
+    files = [one for name in names for one in _folder_of(name) or [name]]
+    recipes = [find_recipe(one, "", overrides) for one in files]
+    called = [recipe.name for recipe in recipes]
+    for recipe, file in zip(recipes, files, strict=True):
+        if called.count(recipe.name) > 1:
+            raise InputError(
+                f"expected recipes of different names, received two that are called {recipe.name}",
+                file,
+                'give one another name: name = "..." at its top',
+            )
+    return recipes
+
+
+def _folder_of(name: str) -> list[str]:
+    """The recipes in a folder that has several, none called recipe.toml; else nothing."""
+    folder = Path(name) if Path(name).exists() else models_folder() / name
+    if not folder.is_dir() or (folder / RECIPE_NAME).is_file():
+        return []
+    return sorted(str(path) for path in folder.glob("*.toml"))
 
 
 def open_run(recipe: Recipe, runs: Path) -> Run:
