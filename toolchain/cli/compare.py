@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from toolchain.recipe import Recipe, parse_recipe
 from toolchain.recipe.write import given
 from toolchain.run import Run, typed_command
 from toolchain.saved import load_value
+
+if TYPE_CHECKING:
+    from toolchain.report.comparison import ComparedRuns
 
 
 def compare(
@@ -32,11 +36,6 @@ def compare(
 
     Example: toolchain compare digits cats-vs-dogs-mobilenetv2
     """
-    from toolchain.cli.stages import run_values
-    from toolchain.report.comparison import compare_runs
-    from toolchain.report.comparison_page import HEADER, cells, verdict, write_comparison
-    from toolchain.terminal import say, table
-
     found = [_find(name, runs) for name in dict.fromkeys(names)]
     if len({run.name for run in found}) < max(2, len(found)):
         raise InputError(
@@ -44,16 +43,30 @@ def compare(
             str(runs),
             "example: toolchain compare digits cats-vs-dogs-mobilenetv2",
         )
+    made = compare_finished(found, out or runs)
+    if as_json:
+        typer.echo(json.dumps(made.to_json()))
+
+
+def compare_finished(found: Sequence[Run], folder: Path) -> ComparedRuns:
+    """Compare finished runs: prints the table, writes the page into `folder`.
+
+    Raises:
+      InputError: a run is not finished.
+    """
+    from toolchain.cli.stages import run_values
+    from toolchain.report.comparison import compare_runs
+    from toolchain.report.comparison_page import HEADER, cells, verdict, write_comparison
+    from toolchain.terminal import say, table
+
     command = typed_command()
     made = compare_runs([run_values(recipe_of(run), run, command) for run in found], command)
-    folder = out or runs
     folder.mkdir(parents=True, exist_ok=True)
     write_comparison(made, folder)
     table("comparison on the test split", HEADER, [cells(run) for run in made.runs])
     say(f"  {verdict(made)}")
     say(f"  open {folder / 'comparison.html'}")
-    if as_json:
-        typer.echo(json.dumps(made.to_json()))
+    return made
 
 
 def _find(name: str, runs: Path) -> Run:

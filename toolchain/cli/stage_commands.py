@@ -17,8 +17,10 @@ from toolchain.cli.options import (
     RunsOption,
     SetOption,
     find_recipe,
+    find_recipes,
     open_run,
 )
+from toolchain.errors import InputError
 from toolchain.recipe import Recipe
 
 # Command -> (the stage it runs up to, its help with an example).
@@ -26,6 +28,7 @@ _COMMANDS: Final = {
     "run": (
         "report",
         "Everything: train, quantize, export, verify, benchmark, report.\n\n"
+        "Of several recipes one after the other, and then compared on one page.\n\n"
         "Example: toolchain run --data ~/photos",
     ),
     "train": (
@@ -53,7 +56,7 @@ _COMMANDS: Final = {
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    own = {"quantize": quantize}
+    own: dict[str, Callable[..., None]] = {"quantize": quantize, "run": run}
     for name, (stage, text) in _COMMANDS.items():
         app.command(name, help=text)(own.get(name) or stage_command(stage))
 
@@ -72,6 +75,40 @@ def stage_command(stage: str) -> Callable[..., None]:
         _bring(stage, find_recipe(recipe, data, overrides), runs, force=force, as_json=as_json)
 
     return command
+
+
+def run(
+    recipes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE]...",
+            help="Instead of --recipe: recipes, or folders of several, in order.",
+        ),
+    ] = None,
+    recipe: RecipeOption = "digits",
+    data: DataOption = "",
+    runs: RunsOption = Path("runs"),
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    if recipes and (data or recipe != "digits"):
+        raise InputError(
+            f"expected recipes or {'--data' if data else '--recipe'}, received both",
+            remedy="for example: toolchain run digits cats-vs-dogs-mobilenetv2",
+        )
+    if data:
+        chosen = [find_recipe("", data, overrides)]
+    else:
+        chosen = find_recipes(recipes or [recipe], overrides)
+    if len(chosen) == 1:
+        _bring("report", chosen[0], runs, force=force, as_json=as_json)
+        return
+    from toolchain.cli.series import run_series
+
+    compared = run_series(chosen, runs, force=force)
+    if as_json:
+        typer.echo(json.dumps(compared.to_json()))
 
 
 def quantize(
