@@ -58,11 +58,15 @@ def cross_check(recipe: Recipe) -> list[str]:
             )
     if isinstance(start, float) and math.isfinite(start) and not 0.0 <= start <= 1.0:
         mistakes.append(f"fine_tune.start: expected a share of 0.0 to 1.0, received {start}")
-    if recipe.train.feature_views and recipe.augment.mixup:
-        mistakes.append(
-            "train.feature_views: expected 0 with augment.mixup, which blends photos and not their "
-            f"features, received {recipe.train.feature_views}"
-        )
+    for section, views in (
+        ("train", recipe.train.feature_views),
+        ("fine_tune", recipe.fine_tune.feature_views),
+    ):
+        if views and recipe.augment.mixup:
+            mistakes.append(
+                f"{section}.feature_views: expected 0 with augment.mixup, which blends photos and "
+                f"not their features, received {views}"
+            )
     mistakes += _backbone_mistakes(recipe) + _head_mistakes(recipe) + _plateau_mistakes(recipe)
     if LAST_LAYER in recipe.quantize.skip_layers and recipe.export.int8_io == "uint8":
         mistakes.append(

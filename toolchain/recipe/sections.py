@@ -142,6 +142,7 @@ class AugmentSection:
 
 
 SCHEDULES = ("constant", "cosine", "plateau")
+VIEWS = "augmented views of each photo, whose features are computed once; 0: a new one each epoch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +175,9 @@ class TrainSection:
         0.0, "decay of a moving average of weights, the ones kept; 0: none", low=0.0, high=0.99999
     )
     seed: int = setting(1, "of weights, order and augmentation", low=0, high=2**31 - 1)
-    feature_views: int = setting(
-        0,
-        "augmented views of a photo whose features train the head; 0: a new one each epoch",
-        low=0,
-        high=1000,
+    feature_views: int = setting(0, VIEWS, low=0, high=1000)
+    features_gib: float = setting(
+        16.0, "features that would take more are computed every epoch", low=0.0, high=65536.0
     )
     precision: str = setting(
         "float32",
@@ -202,6 +201,7 @@ class FineTuneSection:
     start: str | int | float | None = setting(
         None, "first trained layer: a block's or layer's name, an index, or a share kept frozen"
     )
+    feature_views: int = setting(0, VIEWS, low=0, high=1000)
 
 
 @dataclass(frozen=True, slots=True)

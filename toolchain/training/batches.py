@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.images.stored import PixelReader
+from toolchain.images.stored import PixelReader, StoredRows
 
 Batch = tuple[NDArray[Any], NDArray[np.int64]]
 
@@ -21,12 +21,13 @@ class Examples:
     """Rows of an array with their labels.
 
     Attributes:
-      inputs: pixels [count, size, size, 3], read batch by batch; or float32 [count, features].
+      inputs: pixels [count, size, size, 3] or features float32 [count, ...], read batch by batch;
+        or an array of either.
       labels: int64 [count].
       rows: int64 positions in both that belong to this split.
     """
 
-    inputs: NDArray[Any] | PixelReader
+    inputs: NDArray[Any] | PixelReader | StoredRows
     labels: NDArray[np.int64]
     rows: NDArray[np.int64]
 

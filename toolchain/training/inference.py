@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,32 +37,42 @@ class Inference:
         self.model = model
         self._forward = tf.function(forward, autograph=False)
 
-    def logits(
-        self, examples: Examples, label: str = "", seed: int = 0, view: int | None = None
-    ) -> NDArray[np.float32]:
-        """The output on every row: float32 [count, outputs]; `label` names a progress bar.
+    def logits(self, examples: Examples, label: str = "") -> NDArray[np.float32]:
+        """The output on every row: float32 [count, outputs]; `label` names a progress bar."""
+        return np.concatenate(list(self.outputs(examples, label)))
+
+    def outputs(
+        self,
+        examples: Examples,
+        label: str = "",
+        *,
+        seed: int = 0,
+        view: int | None = None,
+        first: int = 0,
+    ) -> Iterator[NDArray[np.float32]]:
+        """The output of one batch after the other, float32 [BATCH or fewer, ...].
 
         With a `view` photos are augmented as in training, the model still infers; what is changed
-        is drawn from `seed`, `view` and the batch.
+        is drawn from `seed`, `view` and the batch. `first` batches are left out.
         """
-        batches = examples.in_order(BATCH)
+        steps = examples.steps(BATCH)
+        batches = replace(examples, rows=examples.rows[first * BATCH :]).in_order(BATCH)
         if label:
-            batches = track(batches, label, total=examples.steps(BATCH))
+            batches = track(batches, label, total=steps - first)
         forward = self._forward.get_concrete_function(
             of_any_length(examples.inputs), tf.TensorSpec([2], tf.int32), view is not None
         )
-        first = (view or 0) * examples.steps(BATCH)
-        return np.concatenate(
-            [
-                forward(lent(one), tf.constant([seed, first + step], tf.int32)).numpy()
-                for step, (one, _) in enumerate(batches)
-            ]
-        )
+        for step, (inputs, _) in enumerate(batches, start=(view or 0) * steps + first):
+            yield forward(lent(inputs), tf.constant([seed, step], tf.int32)).numpy()
 
     def evaluate(self, examples: Examples) -> tuple[float, float]:
         """Mean cross-entropy and top-1 accuracy (0..1)."""
-        logits, labels = self.logits(examples), examples.labels[examples.rows]
-        peak = logits.max(axis=1, keepdims=True)
-        log_sum = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
-        loss = (log_sum - logits[np.arange(len(labels)), labels]).mean()
-        return float(loss), float((logits.argmax(axis=1) == labels).mean())
+        labels, at = examples.labels[examples.rows], 0
+        losses, right = np.empty(len(labels), np.float32), 0
+        for logits in self.outputs(examples):
+            here = slice(at, at := at + len(logits))
+            peak = logits.max(axis=1, keepdims=True)
+            log_sum = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
+            losses[here] = log_sum - logits[np.arange(len(logits)), labels[here]]
+            right += int((logits.argmax(axis=1) == labels[here]).sum())
+        return float(losses.mean()), right / len(labels)

@@ -54,12 +54,6 @@ def _backbone(recipe: Recipe, inputs: Any) -> Any:
     return mobilenet_v2(inputs, float(model.alpha or 1.0), momentum)
 
 
-def build_head(recipe: Recipe, features: int, classes: int) -> tf_keras.Model:
-    """The head alone, on vectors: float32 [batch, features] -> logits; layer names as above."""
-    vector = layers.Input((features,), name="features")
-    return tf_keras.Model(vector, build_on(vector, recipe.model.head, classes), name="head")
-
-
 def feature_extractor(network: tf_keras.Model) -> tf_keras.Model:
     """The part of `network` up to the vector that its head reads."""
     return tf_keras.Model(network.input, network.get_layer(POOL).output, name="features")

@@ -14,19 +14,14 @@ from toolchain.errors import RecipeError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.recipe import Recipe
 from toolchain.run import sha256_file
-from toolchain.terminal import say
 from toolchain.training.augment import augment, is_active
 from toolchain.training.batches import Examples
 from toolchain.training.class_weights import class_weights
 from toolchain.training.device import configure
-from toolchain.training.fit import Fitted, finished, fit
-from toolchain.training.inference import Inference
-from toolchain.training.network import (
-    build_head,
-    build_network,
-    feature_extractor,
-    start_index,
-)
+from toolchain.training.features import Features, place_for
+from toolchain.training.fit import Fitted
+from toolchain.training.network import build_network, start_index
+from toolchain.training.phases import Phase, Transfer, on_photos
 from toolchain.training.plan import Plan
 from toolchain.training.pretrained import weights_path
 from toolchain.training.weights import arrays_of, load_backbone, save_weights
@@ -63,10 +58,17 @@ def train_model(
         pairs = zip(dataset.classes, weighed, strict=True)
         notes.append("weights in the loss: " + ", ".join(f"{n} {w:.3g}" for n, w in pairs))
     notes += _load_weights(network, recipe, weights)
-    phases = [_first_phase(network, dataset, recipe, notes, kept)]
-    if recipe.fine_tune.epochs and recipe.model.weights != "none":
-        phases.append(_fine_tune(network, dataset, recipe, start, kept))
-        notes.append(f"fine-tuned from layer {network.layers[start].name}")
+    plan, photos = _plan(recipe, dataset), _photos(dataset)
+    if recipe.model.weights == "none":
+        phases = [on_photos(network, photos, plan, kept)]
+    else:
+        planned = [Phase(plan)]
+        if recipe.fine_tune.epochs:
+            planned.append(Phase(_tuning(plan, recipe), start))
+        with place_for(kept, out) as place:
+            features = Features(place, plan.prepare, plan.seed)
+            phases, told = Transfer(network, recipe, photos, kept, features).run(planned)
+        notes += told
     notes += [phase.warning for phase in phases if phase.warning]
     history, best = join(phases)
     save_weights(arrays_of(network), out / WEIGHTS_FILE)
@@ -126,25 +128,7 @@ def _load_weights(network: tf_keras.Model, recipe: Recipe, path: Path | None) ->
     return [f"backbone from {path.name}, sha256 {sha256_file(path)}"]
 
 
-def _first_phase(
-    network: tf_keras.Model,
-    dataset: Dataset,
-    recipe: Recipe,
-    notes: list[str],
-    kept: Unfinished | None,
-) -> Fitted:
-    if recipe.model.weights == "none":
-        return _on_pixels(network, dataset, _plan(recipe, dataset, preparation(recipe)), kept)
-    views = recipe.train.feature_views
-    if is_active(recipe.augment) and not views:
-        notes.append("head trained through the frozen backbone, photos changed every epoch")
-        return _frozen(network, dataset, recipe, kept)
-    told = f" in {views} augmented views of each photo" if is_active(recipe.augment) else ""
-    notes.append(f"head trained on features of the frozen backbone, computed once{told}")
-    return _on_features(network, dataset, recipe, kept)
-
-
-def _plan(recipe: Recipe, dataset: Dataset, prepare: Callable[[Any, Any, bool], Any]) -> Plan:
+def _plan(recipe: Recipe, dataset: Dataset) -> Plan:
     train = recipe.train
     return Plan(
         phase="train",
@@ -152,7 +136,7 @@ def _plan(recipe: Recipe, dataset: Dataset, prepare: Callable[[Any, Any, bool], 
         batch_size=train.batch_size,
         learning_rate=train.learning_rate,
         seed=train.seed,
-        prepare=prepare,
+        prepare=preparation(recipe),
         optimizer=train.optimizer,
         schedule=train.schedule,
         warmup_epochs=train.warmup_epochs,
@@ -168,75 +152,11 @@ def _plan(recipe: Recipe, dataset: Dataset, prepare: Callable[[Any, Any, bool], 
     )
 
 
-def _on_pixels(
-    network: tf_keras.Model, dataset: Dataset, plan: Plan, kept: Unfinished | None
-) -> Fitted:
-    say(
-        f"{plan.phase}: {sum(v.shape.num_elements() for v in network.trainable_variables):,} "
-        f"trained weights of {network.count_params():,}"
-    )
-    train, validation = pixel_examples(dataset, "train"), pixel_examples(dataset, "validation")
-    return fit(network, train, validation, plan, kept)
-
-
-def _frozen(
-    network: tf_keras.Model, dataset: Dataset, recipe: Recipe, kept: Unfinished | None
-) -> Fitted:
-    for layer in feature_extractor(network).layers:
-        layer.trainable = False
-    return _on_pixels(network, dataset, _plan(recipe, dataset, preparation(recipe)), kept)
-
-
-def _on_features(
-    network: tf_keras.Model, dataset: Dataset, recipe: Recipe, kept: Unfinished | None
-) -> Fitted:
-    """Train the head on cached vectors: the same numbers as through the frozen backbone.
-
-    With augmentation an epoch is one pass over all views of the photos. Where an earlier try has
-    finished the phase, nothing is computed.
-    """
-    backbone, plan = feature_extractor(network), _plan(recipe, dataset, _as_is)
-    head = build_head(recipe, backbone.output_shape[-1], len(dataset.classes))
-    fitted = finished(head, plan, dataset.indices("validation"), kept)
-    if fitted is None:
-        extractor = Inference(backbone, preparation(recipe))
-        train, validation = (
-            _features(extractor, dataset, split, recipe) for split in ("train", "validation")
-        )
-        fitted = fit(head, train, validation, plan, kept)
-    for layer in head.layers[1:]:
-        network.get_layer(layer.name).set_weights(layer.get_weights())
-    return fitted
-
-
-def _features(extractor: Inference, dataset: Dataset, split: Split, recipe: Recipe) -> Examples:
-    """What the frozen backbone makes of a split's photos; of the train split's views, if asked."""
-    photos, seed = pixel_examples(dataset, split), recipe.train.seed
-    views: list[int | None] = [None]
-    if split == "train" and is_active(recipe.augment):
-        views = list(range(recipe.train.feature_views))
-    found = []
-    for view in views:
-        label = f"features of {split}" + ("" if view is None else f", view {view + 1}")
-        found.append(extractor.logits(photos, label, seed, view))
-    labels = np.tile(photos.labels[photos.rows], len(views))
-    return Examples(np.concatenate(found), labels, np.arange(len(labels)))
-
-
-def _as_is(features: Any, seed: Any, training: bool) -> Any:
-    return features
-
-
-def _fine_tune(
-    network: tf_keras.Model, dataset: Dataset, recipe: Recipe, start: int, kept: Unfinished | None
-) -> Fitted:
-    """Train from layer `start` on; BatchNormalization stays in inference mode."""
-    for index, layer in enumerate(network.layers):
-        is_norm = isinstance(layer, tf_keras.layers.BatchNormalization)
-        layer.trainable = index >= start and not is_norm
+def _tuning(plan: Plan, recipe: Recipe) -> Plan:
+    """The plan of fine-tuning, which follows the head's."""
     tune = recipe.fine_tune
-    plan = replace(
-        _plan(recipe, dataset, preparation(recipe)),
+    return replace(
+        plan,
         phase="fine_tune",
         epochs=tune.epochs,
         learning_rate=tune.learning_rate,
@@ -245,4 +165,8 @@ def _fine_tune(
         depth_factor=tune.depth_factor,
         baseline=True,
     )
-    return _on_pixels(network, dataset, plan, kept)
+
+
+def _photos(dataset: Dataset) -> dict[Split, Examples]:
+    splits: tuple[Split, ...] = ("train", "validation")
+    return {split: pixel_examples(dataset, split) for split in splits}
