@@ -26,7 +26,7 @@ OPTIONS = $(WHAT) --runs "$(RUNS)" $(foreach one,$(SET),--set '$(one)')
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  RECIPE=$(RECIPE)   which model to make'
+	@echo '  RECIPE=$(RECIPE)   which model to make; a folder of several for make run'
 	@echo '  DATA=~/photos      your own folder of class folders instead of a recipe'
 	@echo '  SET="train.epochs=5 train.seed=2"   recipe keys to change'
 	@echo '  RUNS=$(RUNS)  PYTHON=$(PYTHON) (3.11 to 3.13)  GPU=1 (CUDA builds)  TESTS=tests/unit  FOR=web'
