@@ -14,7 +14,7 @@ from report_values import run_values
 from typer.testing import CliRunner
 
 from toolchain.cli import series, stage_commands
-from toolchain.cli.options import find_recipes
+from toolchain.cli.options import find_recipe, find_recipes
 from toolchain.errors import GateError, InputError
 from toolchain.models import models_folder, shipped_recipes
 from toolchain.recipe import Recipe
@@ -112,6 +112,12 @@ def test_the_shipped_family_is_found_by_its_name(monkeypatch, tmp_path) -> None:
     ]
     assert {recipe.train.seed for recipe in recipes} == {7}
     assert len({str(recipe.section("data")) for recipe in recipes}) == 1
+
+
+def test_a_command_of_one_recipe_takes_no_folder(family) -> None:
+    with pytest.raises(InputError, match="one recipe, received a folder of 3") as caught:
+        find_recipe(str(family), "", None)
+    assert str(family / "1-c.toml") in caught.value.remedy
 
 
 def test_every_shipped_recipe_has_a_run_and_a_card_of_its_own() -> None:

@@ -48,6 +48,12 @@ def find_recipe(recipe: str, data: str, overrides: list[str] | None) -> Recipe:
         path = known.get(recipe, path)
     if path.is_dir():
         path = path / RECIPE_NAME
+    if several := _folder_of(recipe):
+        raise InputError(
+            f"expected one recipe, received a folder of {len(several)}",
+            recipe,
+            f"name one of them, {several[0]}; toolchain run takes the folder",
+        )
     if not path.is_file():
         raise InputError(
             f"expected a recipe file or one of {', '.join(known)}, received {recipe!r}",

@@ -81,7 +81,7 @@ def run(
     recipes: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE]...",
+            metavar="RECIPE",
             help="Instead of --recipe: recipes, or folders of several, in order.",
         ),
     ] = None,
