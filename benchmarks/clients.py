@@ -38,8 +38,8 @@ def read_photos(archive: Path, dataset: Dataset, count: int) -> list[tuple[Image
 
 def ours(model: Path, photos: list[tuple[Image.Image, int]]) -> np.ndarray:
     with IsolatedRunner.open(model) as runner:
-        size = runner.contract.preprocessing.size
-        return runner.run(np.stack([resize(photo, size) for photo, _ in photos]))
+        frame = runner.contract.preprocessing.frame
+        return runner.run(np.stack([resize(photo, frame) for photo, _ in photos]))
 
 
 def theirs(model: Path, photos: list[tuple[Image.Image, int]]) -> np.ndarray:

@@ -32,7 +32,7 @@ from toolchain.benchmark.machine import describe
 from toolchain.data.parallel import in_threads
 from toolchain.data.stage import build_dataset
 from toolchain.images.decode import read_file
-from toolchain.images.preprocess import pixels_of
+from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.recipe import parse_recipe
 from toolchain.values import Dataset
 
@@ -169,11 +169,11 @@ class _DecoderAlone:
     """
 
     def __init__(self, photos: Path, size: int) -> None:
-        self.paths, self.size = sorted(photos.rglob("*.jpg")), size
+        self.paths, self.frame = sorted(photos.rglob("*.jpg")), Frame(size)
 
     def __iter__(self) -> Iterator[Any]:
         read = ((path.name, read_file(path)) for path in self.paths)
-        decoded = in_threads(read, lambda name, data: pixels_of(data, name, self.size))
+        decoded = in_threads(read, lambda name, data: pixels_of(data, name, self.frame))
         while batch := list(itertools.islice(decoded, BATCH)):
             yield np.stack(batch), None
 

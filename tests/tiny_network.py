@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.contract import CONTRACT_FILE, SCHEMA, Contract, TensorSpec
-from toolchain.images.preprocess import Preprocessing, normalise
+from toolchain.images.preprocess import Frame, Preprocessing, normalise
 
 SIZE = 8
 CLASSES = ("red", "green", "blue")
-PREPROCESSING = Preprocessing.of("symmetric", SIZE)
+# Every client has to look at the middle.
+FRAME = Frame(SIZE, 0.5)
+PREPROCESSING = Preprocessing.of("symmetric", SIZE, FRAME.crop)
 
 
 def _kernel() -> NDArray[np.float32]:

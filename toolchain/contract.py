@@ -17,8 +17,9 @@ from toolchain.errors import ModelError
 from toolchain.images.decode import Decoding
 from toolchain.images.preprocess import Preprocessing
 
-# 2: decode rules, layout, kind of the output, accuracy.
-SCHEMA: Final = 2
+# 2: decode rules, layout, kind of the output, accuracy. 3: crop; a reader that knows none would see
+# the whole photo.
+SCHEMA: Final = 3
 CONTRACT_FILE: Final = "contract.json"
 LABELS_FILE: Final = "labels.txt"
 # Key of the contract in ONNX metadata_props and name of the TFLite metadata buffer.
@@ -30,6 +31,7 @@ LAYOUTS: Final = ("NHWC", "NCHW")
 OUTPUT_KINDS: Final = ("probabilities", "logits")
 # Means, deviations and scales lie far inside; float32 arithmetic with them cannot overflow.
 MAX_REAL: Final = 1e9
+MIN_CROP: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def parse_contract(text: str | bytes, where: str) -> Contract:
             layout=_one_of(data["layout"], LAYOUTS),
             output_kind=_one_of(data["output_kind"], OUTPUT_KINDS),
             accuracy=_accuracy(data["accuracy"]),
-            float_layers=_texts(data.get("float_layers", [])),
+            float_layers=_texts(data["float_layers"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
@@ -167,11 +169,12 @@ def _preprocessing(data: dict[str, Any]) -> Preprocessing:
         size=_whole(data["size"], 1, 4096),
         mean=_real(data["mean"]),
         std=_positive(data["std"]),
+        crop=_real(data["crop"], MIN_CROP, 1.0),
         channels=_text(data["channels"]),
         resize=_text(data["resize"]),
         kernel=_text(data["kernel"]),
     )
-    known = Preprocessing(found.size, found.mean, found.std)
+    known = Preprocessing(found.size, found.mean, found.std, found.crop)
     if found != known:
         raise ValueError(f"expected {known.to_json()}, received another preprocessing")
     return found

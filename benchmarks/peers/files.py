@@ -65,7 +65,7 @@ def candidates_of(inputs: Inputs, made: list[Path], section: BenchmarkSection) -
                 sha256=sha256_file(weights),
                 format="openvino",
                 precision=path.stem,
-                size=inputs.contract.preprocessing.size,
+                frame=inputs.contract.preprocessing.frame,
                 runtime="openvino",
                 provider="cpu",
                 threads=section.threads[0],

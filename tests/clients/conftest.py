@@ -231,8 +231,8 @@ def our_answers(model: Path, photos: Path) -> Answers:
 
     paths = find_images([photos])
     with IsolatedRunner.open(model) as runner:
-        size = runner.contract.preprocessing.size
-        pixels = np.stack([pixels_of(path.read_bytes(), path.name, size) for path in paths])
+        frame = runner.contract.preprocessing.frame
+        pixels = np.stack([pixels_of(path.read_bytes(), path.name, frame) for path in paths])
         return Answers(tuple(paths), runner.run(pixels))
 
 

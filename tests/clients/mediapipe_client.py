@@ -19,17 +19,24 @@ def classifier(path: Path) -> Any:
     return vision.ImageClassifier.create_from_options(options)
 
 
-def categories(opened: Any, pixels: np.ndarray) -> list[Any]:
-    """Its answer about uint8 [height, width, 3], best class first."""
+def categories(opened: Any, pixels: np.ndarray, edge: float = 0.0) -> list[Any]:
+    """Its answer about uint8 [height, width, 3], best class first.
+
+    The share `edge` of each side is left out at either end, as the code of the bundles does it.
+    """
     import mediapipe
+    from mediapipe.tasks.python.components.containers.rect import RectF
+    from mediapipe.tasks.python.vision.core.image_processing_options import ImageProcessingOptions
 
     image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(pixels))
-    return opened.classify(image).classifications[0].categories
+    options = ImageProcessingOptions(RectF(left=edge, top=edge, right=1 - edge, bottom=1 - edge))
+    return opened.classify(image, options).classifications[0].categories
 
 
-def scores(opened: Any, pixels: np.ndarray) -> np.ndarray:
+def scores(opened: Any, pixels: np.ndarray, edge: float = 0.0) -> np.ndarray:
     """The same as float64 [classes], in the order of the model's output."""
-    return np.asarray([c.score for c in sorted(categories(opened, pixels), key=lambda c: c.index)])
+    found = sorted(categories(opened, pixels, edge), key=lambda c: c.index)
+    return np.asarray([c.score for c in found])
 
 
 def read_photo(path: Path) -> np.ndarray:

@@ -46,7 +46,7 @@ def answers_of(page: Browser, model: str, ours: Answers, photos: Path) -> np.nda
             const rows = [];
             for (const name of {json.dumps(names)}) {{
                 const image = await decode(await (await fetch("/photos/" + name)).blob());
-                const tensor = toTensor(resize(image, contract.preprocessing.size), contract);
+                const tensor = toTensor(resize(image, contract.preprocessing), contract);
                 rows.push(toProbabilities(await opened.run(tensor), contract));
             }}
             opened.close();

@@ -14,7 +14,7 @@ from mediapipe_client import classifier, read_photo, scores
 from page_client import answers_of, says, serving
 
 from toolchain.data.containers import open_container
-from toolchain.images.preprocess import pixels_of
+from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.run import Run
 
 pytestmark = pytest.mark.real
@@ -48,7 +48,7 @@ def cats(photos: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
     from real_model import NAME, SIZE, write_real_export
 
     few = list(photos)[:TRAIN]
-    pixels = np.stack([pixels_of(photos[name], name, SIZE) for name in few])
+    pixels = np.stack([pixels_of(photos[name], name, Frame(SIZE)) for name in few])
     labels = np.asarray([KINDS.index(name.split(".")[0]) for name in few])
     run = Run(tmp_path_factory.mktemp("runs"), NAME)
     with run.publish("export", "e") as folder:

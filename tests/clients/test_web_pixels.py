@@ -14,7 +14,7 @@ from PIL import Image
 
 import toolchain.bundle
 from toolchain.contract import Contract, TensorSpec
-from toolchain.images.preprocess import Preprocessing, resize
+from toolchain.images.preprocess import Frame, Preprocessing, resize
 from toolchain.runtimes.base import to_input, to_probabilities
 
 SCRIPT = Path(toolchain.bundle.__file__).parent / "templates" / "web" / "photo.js"
@@ -36,12 +36,12 @@ def node(code: str, given: bytes = b"") -> bytes:
     return done.stdout
 
 
-def js_resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def js_resize(pixels: NDArray[np.uint8], size: int, crop: float = 1.0) -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
     alpha = np.full((height, width, 1), 255, np.uint8)
     code = f"""
         const image = {{ data: new Uint8ClampedArray(given), width: {width}, height: {height} }};
-        writeSync(1, photo.resize(image, {size}));
+        writeSync(1, photo.resize(image, {{ size: {size}, crop: {crop} }}));
     """
     out = node(code, np.concatenate([pixels, alpha], axis=2).tobytes())
     return np.frombuffer(out, np.uint8).reshape(size, size, 3)
@@ -65,14 +65,23 @@ def js_resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def test_the_resize_is_pillows_byte_for_byte(width: int, height: int, size: int) -> None:
     random = np.random.default_rng(width)
     noise = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(js_resize(noise, size), resize(Image.fromarray(noise), size))
+    np.testing.assert_array_equal(
+        js_resize(noise, size), resize(Image.fromarray(noise), Frame(size))
+    )
+
+
+@pytest.mark.parametrize("crop", [0.875, 0.9, 0.1])
+def test_the_middle_is_ours(crop: float) -> None:
+    noise = np.random.default_rng(7).integers(0, 256, (374, 501, 3), dtype=np.uint8)
+    ours = resize(Image.fromarray(noise), Frame(160, crop))
+    np.testing.assert_array_equal(js_resize(noise, 160, crop), ours)
 
 
 def test_extremes_are_not_wrapped_around() -> None:
     board = (np.indices((90, 70)).sum(axis=0) % 2 * 255).astype(np.uint8)
     pixels = np.repeat(board[:, :, None], 3, axis=2)
     for size in (13, 200):
-        ours = resize(Image.fromarray(pixels), size)
+        ours = resize(Image.fromarray(pixels), Frame(size))
         np.testing.assert_array_equal(js_resize(pixels, size), ours)
 
 

@@ -15,6 +15,7 @@ from toolchain.contract import Accuracy, read_contract_file
 from toolchain.errors import ExitCode, GateError, InputError
 from toolchain.export import stage
 from toolchain.export.stage import export_models
+from toolchain.images.preprocess import Preprocessing
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_promise, promised_by_name
@@ -51,7 +52,7 @@ def test_the_contract_says_how_to_use_the_file(digits_run, name: str) -> None:
     _, precision, kind = name.split(".")
     assert (contract.name, contract.precision, contract.format) == ("digits", precision, kind)
     assert contract.labels == tuple("0123456789")
-    assert (contract.preprocessing.size, contract.preprocessing.mean) == (32, 128.0)
+    assert contract.preprocessing == Preprocessing.of("symmetric", 32, 0.9)
     inspection = inspect_file(digits_run.exported(name))
     for promised, found in (
         (contract.input, inspection.inputs[0]),

@@ -14,7 +14,7 @@ from networks import recipe_of
 
 from toolchain.contract import read_contract_file
 from toolchain.data.containers import open_container
-from toolchain.images.preprocess import pixels_of
+from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.models import models_folder
 from toolchain.run import Run
@@ -62,7 +62,7 @@ def photos(toolchain_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def batch(photos: Path, size: int) -> np.ndarray:
     paths = sorted(photos.rglob("*.jpg"))[::100]
-    return np.stack([pixels_of(path.read_bytes(), path.name, size) for path in paths])
+    return np.stack([pixels_of(path.read_bytes(), path.name, Frame(size)) for path in paths])
 
 
 @pytest.fixture

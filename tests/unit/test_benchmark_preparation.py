@@ -9,6 +9,7 @@ from PIL import Image
 
 from toolchain.benchmark.preparation import MADE_UP, Photos, made_up, measure
 from toolchain.errors import ImageError
+from toolchain.images.preprocess import Frame
 
 
 def png(width: int) -> bytes:
@@ -27,17 +28,19 @@ def test_a_made_up_photo_is_a_jpeg_like_those_people_have() -> None:
 
 
 def test_both_parts_are_timed() -> None:
-    made = measure(Photos("reds", (png(300), png(310))), 32)
+    made = measure(Photos("reds", (png(300), png(310))), Frame(32))
     assert (made.photos, made.size) == ("reds", 32)
     for found in (made.decode_ms, made.resize_ms):
         assert 0 < found.low <= found.value <= found.high
 
 
 def test_larger_photos_take_longer() -> None:
-    small, large = (measure(Photos("", (png(width),)), 32).decode_ms.value for width in (64, 2000))
+    small, large = (
+        measure(Photos("", (png(width),)), Frame(32)).decode_ms.value for width in (64, 2000)
+    )
     assert large > 5 * small
 
 
 def test_a_photo_that_is_none_is_an_error() -> None:
     with pytest.raises(ImageError):
-        measure(Photos("", (b"no photo",)), 32)
+        measure(Photos("", (b"no photo",)), Frame(32))

@@ -69,12 +69,6 @@ def test_any_labels_and_size_come_back(labels, size):
     assert parsed.preprocessing.size == size
 
 
-def test_a_contract_from_before_layers_could_be_float_names_none():
-    data = CONTRACT.to_json()
-    del data["float_layers"]
-    assert parse_contract(json.dumps(data), "x").float_layers == ()
-
-
 @pytest.mark.parametrize("path", sorted(CONTRACT.to_json().keys() - {"float_layers"}))
 def test_a_missing_key_is_refused(path):
     data = CONTRACT.to_json()
@@ -103,6 +97,9 @@ def test_a_missing_key_is_refused(path):
         ("preprocessing.size", 10**9),
         ("preprocessing.size", 160.0),
         ("preprocessing.size", True),
+        ("preprocessing.crop", 0.05),
+        ("preprocessing.crop", 1.5),
+        ("preprocessing.crop", None),
         ("preprocessing.mean", math.nan),
         ("preprocessing.mean", "128.0"),
         ("preprocessing.mean", 10**400),

@@ -18,7 +18,7 @@ from toolchain.data.source import open_source
 from toolchain.data.stage import build_dataset, open_dataset
 from toolchain.errors import DataError, MachineError
 from toolchain.images.decode import open_rgb
-from toolchain.images.preprocess import pixels_of
+from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.recipe import parse_recipe
 from toolchain.values import Dataset
 
@@ -119,7 +119,7 @@ class TestSharing:
         assert len(decoded) == before
         assert [name for name, _ in dataset.skipped] == ["cat/bad.jpg"]
         for row, name in enumerate(dataset.names):
-            expected = pixels_of((photos / name).read_bytes(), name, SIZE)
+            expected = pixels_of((photos / name).read_bytes(), name, Frame(SIZE))
             assert np.array_equal(dataset.pixels()[row], expected)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from toolchain.data.stage import build_dataset
 from toolchain.errors import DataError
-from toolchain.images.preprocess import pixels_of
+from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.recipe import parse_recipe
 from toolchain.values import Dataset
 
@@ -45,7 +45,7 @@ def test_a_limit_is_exact_and_its_pixels_are_the_right_ones(tmp_path: Path) -> N
     assert "limit: 20 of 48 train images" in dataset.notes
     pixels = dataset.pixels()
     for place, name in enumerate(dataset.names):
-        np.testing.assert_array_equal(pixels[place], pixels_of(files[name], name, 32))
+        np.testing.assert_array_equal(pixels[place], pixels_of(files[name], name, Frame(32)))
 
 
 def test_the_same_pixels_under_two_labels_stop_the_stage(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from photo_files import class_folders, photo, write_folder, write_tar, write_zip
 from toolchain.data.source import fingerprint
 from toolchain.data.stage import build_dataset
 from toolchain.errors import DataError
-from toolchain.images.preprocess import pixels_of
+from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.recipe import parse_recipe
 from toolchain.values import Dataset
 
@@ -50,10 +51,25 @@ def test_pixels_labels_and_hashes_are_those_of_each_photo(files, tmp_path: Path,
     pixels = dataset.pixels()
     assert (pixels.dtype, pixels.shape) == (np.uint8, (len(files), SIZE, SIZE, 3))
     for row, name in enumerate(dataset.names):
-        expected = pixels_of(files[name], name, SIZE)
+        expected = pixels_of(files[name], name, Frame(SIZE))
         assert np.array_equal(pixels[row], expected)
         assert dataset.sha256[row] == hashlib.sha256(expected.tobytes()).hexdigest()
         assert dataset.classes[dataset.labels[row]] == name.split("/")[0]
+
+
+@pytest.mark.parametrize("cache_gib", [16.0, 0.0])
+def test_the_middle_is_kept_when_asked(files, tmp_path: Path, out: Path, cache_gib: float) -> None:
+    """Stored and streamed; a cache of the whole photos is not taken for one of their middles."""
+    path, cache = write_folder(tmp_path / "x", files), tmp_path / "cache"
+    whole = recipe_of(path, cache_gib=cache_gib)
+    (tmp_path / "whole").mkdir()
+    build_dataset(whole, tmp_path / "whole", cache)
+    recipe = dataclasses.replace(whole, input=dataclasses.replace(whole.input, crop=0.5))
+    dataset = build_dataset(recipe, out, cache)
+    assert dataset.streamed == (cache_gib == 0)
+    for row, name in enumerate(dataset.names):
+        expected = pixels_of(files[name], name, Frame(SIZE, 0.5))
+        assert np.array_equal(dataset.pixels()[row], expected)
 
 
 def test_the_split_does_not_depend_on_the_size(files, tmp_path: Path) -> None:
@@ -113,7 +129,7 @@ def test_bad_images_are_left_out_when_asked(files, tmp_path: Path, out: Path) ->
     pixels = dataset.pixels()
     assert len(pixels) == len(dataset.names) == len(files)
     for row, name in enumerate(dataset.names):
-        assert np.array_equal(pixels[row], pixels_of(files[name], name, SIZE))
+        assert np.array_equal(pixels[row], pixels_of(files[name], name, Frame(SIZE)))
     assert sorted(path.name for path in out.iterdir()) == FILES
 
 

@@ -20,13 +20,13 @@ from golden_files import (
     write_position_onnx,
 )
 from PIL import Image, ImageOps
-from tiny_network import CLASSES, SIZE
+from tiny_network import CLASSES, FRAME, SIZE
 from tiny_tflite import build_tflite, uint8_contract, write_tflite
 
 from toolchain.errors import ExitCode, InputError, ModelError
 from toolchain.goldens import check_client, replay
 from toolchain.images import preprocess
-from toolchain.images.preprocess import Preprocessing
+from toolchain.images.preprocess import Frame, Preprocessing
 from toolchain.runtimes import open_runner
 
 
@@ -89,19 +89,24 @@ def _patch_resize(monkeypatch, resize) -> None:
 
 
 def _resample(how):
-    return lambda image, size: np.asarray(image.resize((size, size), how))
+    return lambda image, frame: np.asarray(frame.middle(image).resize((SIZE, SIZE), how))
 
 
-def _without_antialias(image: Image.Image, size: int) -> np.ndarray:
-    steps = (image.width / size, 0, 0, 0, image.height / size, 0)
+def _without_antialias(image: Image.Image, frame: Frame) -> np.ndarray:
+    middle = frame.middle(image)
+    steps = (middle.width / SIZE, 0, 0, 0, middle.height / SIZE, 0)
     return np.asarray(
-        image.transform((size, size), Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR)
+        middle.transform((SIZE, SIZE), Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR)
     )
+
+
+def _square(image: Image.Image, frame: Frame) -> np.ndarray:
+    return np.asarray(ImageOps.fit(frame.middle(image), (SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
 def bgr(monkeypatch, folder: Path) -> None:
     right = preprocess.resize
-    _patch_resize(monkeypatch, lambda image, size: right(image, size)[..., ::-1])
+    _patch_resize(monkeypatch, lambda image, frame: right(image, frame)[..., ::-1])
 
 
 def no_antialias(monkeypatch, folder: Path) -> None:
@@ -113,15 +118,18 @@ def nearest(monkeypatch, folder: Path) -> None:
 
 
 def crop(monkeypatch, folder: Path) -> None:
-    bilinear = Image.Resampling.BILINEAR
-    _patch_resize(
-        monkeypatch, lambda image, size: np.asarray(ImageOps.fit(image, (size, size), bilinear))
-    )
+    _patch_resize(monkeypatch, _square)
+
+
+def whole_photo(monkeypatch, folder: Path) -> None:
+    right = preprocess.resize
+    _patch_resize(monkeypatch, lambda image, frame: right(image, Frame(frame.size)))
 
 
 def one_pixel_off(monkeypatch, folder: Path) -> None:
     right = preprocess.resize
-    _patch_resize(monkeypatch, lambda image, size: right(image, size + 1)[:size, :size])
+    larger = Frame(SIZE + 1, FRAME.crop)
+    _patch_resize(monkeypatch, lambda image, frame: right(image, larger)[:SIZE, :SIZE])
 
 
 def exif_ignored(monkeypatch, folder: Path) -> None:
@@ -138,7 +146,7 @@ def grey(monkeypatch, folder: Path) -> None:
 
 
 def unit_range(monkeypatch, folder: Path) -> None:
-    write_position_onnx(folder, preprocessing=Preprocessing.of("unit", SIZE))
+    write_position_onnx(folder, preprocessing=Preprocessing.of("unit", SIZE, FRAME.crop))
     forge_hashes(folder)
 
 
@@ -176,6 +184,7 @@ MUTATIONS = {
     no_antialias: "resize",
     nearest: "resize",
     crop: "resize",
+    whole_photo: "resize",
     one_pixel_off: "resize",
     exif_ignored: "decode",
     grey: "decode",
@@ -285,7 +294,7 @@ def answers_of(folder: Path, pixels, model: str = ONNX) -> np.ndarray:
 
 
 def right_pixels(path: Path) -> np.ndarray:
-    return preprocess.pixels_of(path.read_bytes(), path.name, SIZE)
+    return preprocess.pixels_of(path.read_bytes(), path.name, FRAME)
 
 
 def written(folder: Path, scores: np.ndarray, labels=CLASSES, model: str = ONNX) -> Path:
@@ -307,23 +316,24 @@ def test_a_right_client_passes(folder: Path, model: str) -> None:
 CLIENTS = {
     "BGR": (lambda p: right_pixels(p)[..., ::-1], "colour order", "BGR"),
     "no EXIF": (
-        lambda p: preprocess.resize(Image.open(p).convert("RGB"), SIZE),
+        lambda p: preprocess.resize(Image.open(p).convert("RGB"), FRAME),
         "decode",
         "EXIF",
     ),
     "no antialias": (
-        lambda p: _without_antialias(preprocess.open_rgb(p.read_bytes(), ""), SIZE),
+        lambda p: _without_antialias(preprocess.open_rgb(p.read_bytes(), ""), FRAME),
         "resize",
         "without antialias",
     ),
     "crop": (
-        lambda p: np.asarray(
-            ImageOps.fit(
-                preprocess.open_rgb(p.read_bytes(), ""), (SIZE, SIZE), Image.Resampling.BILINEAR
-            )
-        ),
+        lambda p: _square(preprocess.open_rgb(p.read_bytes(), ""), FRAME),
         "resize",
         "cropped",
+    ),
+    "no crop": (
+        lambda p: preprocess.resize(preprocess.open_rgb(p.read_bytes(), ""), Frame(SIZE)),
+        "resize",
+        "the whole photo",
     ),
 }
 

@@ -20,7 +20,7 @@ from PIL import Image
 from toolchain.errors import ExitCode, ImageError
 from toolchain.images import decode
 from toolchain.images.decode import open_rgb, read_file, to_array
-from toolchain.images.preprocess import MEAN_STD, Preprocessing, normalise, pixels_of, resize
+from toolchain.images.preprocess import MEAN_STD, Frame, Preprocessing, normalise, pixels_of, resize
 
 MALFORMED = 300
 SEED = 7
@@ -380,17 +380,39 @@ def test_laying_on_white_in_bands_changes_no_pixel(mode, monkeypatch):
 def test_resize_equals_pillow(size):
     image = Image.fromarray(picture(120, 75))
     expected = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    assert np.array_equal(resize(image, size), expected)
+    assert np.array_equal(resize(image, Frame(size)), expected)
 
 
 def test_resize_leaves_an_image_of_the_size_alone():
     image = Image.fromarray(picture(32, 32))
-    assert np.array_equal(resize(image, 32), picture(32, 32))
+    assert np.array_equal(resize(image, Frame(32)), picture(32, 32))
+
+
+def test_a_crop_keeps_the_middle_of_both_sides():
+    pixels = picture(101, 64)
+    expected = resize(Image.fromarray(pixels[4:60, 6:95]), Frame(32))
+    assert np.array_equal(resize(Image.fromarray(pixels), Frame(32, 0.875)), expected)
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.9, 0.875, 0.3, 0.1])
+@pytest.mark.parametrize("size", [8, 33, 160])
+def test_a_whole_photo_is_the_smallest_that_is_not_resized(size: int, crop: float):
+    frame = Frame(size, crop)
+    side = frame.whole()
+    assert frame.fits(side, side)
+    assert frame.middle(Image.new("RGB", (side, side))).size == (size, size)
+    assert not any(frame.fits(less, less) for less in range(1, side))
+    assert side >= size
+    assert crop < 1 or side == size
+
+
+def test_a_share_of_a_whole_number_of_pixels_is_that_number():
+    assert [Frame(8, 0.8).edge(side) for side in (10, 100, 1000)] == [1, 10, 100]
 
 
 def test_pixels_of_is_decode_and_resize():
     image = Image.fromarray(picture(120, 75))
-    assert np.array_equal(pixels_of(encoded(image), "x", 32), resize(image, 32))
+    assert np.array_equal(pixels_of(encoded(image), "x", Frame(32)), resize(image, Frame(32)))
 
 
 @pytest.mark.parametrize(

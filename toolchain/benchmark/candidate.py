@@ -10,6 +10,7 @@ from typing import Final
 
 from toolchain.contract import ExportedModel
 from toolchain.errors import InputError
+from toolchain.images.preprocess import Frame
 from toolchain.recipe.sections import BenchmarkSection
 from toolchain.runtimes.isolate import WORKER
 
@@ -27,7 +28,7 @@ class Candidate:
       path: the file whose hash and size its row bears.
       sha256: of that file.
       format, precision: of its row.
-      size: width and height of its input, pixels.
+      frame: what of a photo its input shows, and how large.
       runtime, provider, threads: as in `values.Measurement`.
       worker: module of the child process.
       stays: one process serves all rounds, because starting it takes long; its interval then
@@ -40,7 +41,7 @@ class Candidate:
     sha256: str
     format: str
     precision: str
-    size: int
+    frame: Frame
     runtime: str
     provider: str
     threads: int
@@ -80,7 +81,7 @@ def _candidate(model: ExportedModel, provider: str, threads: int) -> Candidate:
         sha256=model.sha256,
         format=contract.format,
         precision=contract.precision,
-        size=contract.preprocessing.size,
+        frame=contract.preprocessing.frame,
         runtime=RUNTIMES[contract.format],
         provider=provider,
         threads=threads,

@@ -64,7 +64,7 @@ def benchmark(
     lanes = [Lane(one, counters[one.provider]) for one in candidates]
     noise = _Session(lanes, section).run()
     timed = [one for lane in lanes for one in rows_of(lane, section.batches, verified)]
-    sizes = sorted({one.size for one in candidates})
+    frames = dict.fromkeys(one.frame for one in candidates)
     return Benchmark(
         machine=facts,
         date=date,
@@ -72,7 +72,7 @@ def benchmark(
         measurements=tuple(row for row, _ in timed),
         comparisons=tuple(comparisons(timed)),
         noise=noise,
-        preparation=tuple(preparation.measure(photos, size) for size in sizes),
+        preparation=tuple(preparation.measure(photos, frame) for frame in frames),
         energy="; ".join(sorted({one.name for one in counters.values() if one})),
         data_sha256=data_sha256,
     )

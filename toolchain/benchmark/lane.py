@@ -102,7 +102,7 @@ class Lane:
             return
         with self.failing(batch):
             end = time.monotonic() + warmup_s
-            if not self._runner.prepare(_pixels(batch, self.candidate.size)):
+            if not self._runner.prepare(_pixels(batch, self.candidate.frame.size)):
                 return
             if len(self.firsts_ms) < len(self.loads_ms):
                 self.firsts_ms.append(self._runner.first_ms)

@@ -12,7 +12,7 @@ import numpy as np
 
 from toolchain.benchmark.statistics import summarise
 from toolchain.images.decode import open_rgb
-from toolchain.images.preprocess import resize
+from toolchain.images.preprocess import Frame, resize
 from toolchain.measurement import Preparation
 from toolchain.values import Interval
 
@@ -48,7 +48,7 @@ def made_up() -> Photos:
     return Photos(MADE_UP, (stream.getvalue(),))
 
 
-def measure(photos: Photos, size: int) -> Preparation:
+def measure(photos: Photos, frame: Frame) -> Preparation:
     """Decode and resize every photo `ROUNDS` times, in this process, on one thread.
 
     Raises:
@@ -57,15 +57,15 @@ def measure(photos: Photos, size: int) -> Preparation:
     decoded: list[list[int]] = []
     resized: list[list[int]] = []
     for _ in range(ROUNDS):
-        pairs = [_once(one, size) for one in photos.encoded]
+        pairs = [_once(one, frame) for one in photos.encoded]
         decoded.append([pair[0] for pair in pairs])
         resized.append([pair[1] for pair in pairs])
-    return Preparation(photos.described, size, _median(decoded), _median(resized))
+    return Preparation(photos.described, frame.size, _median(decoded), _median(resized))
 
 
-def _once(encoded: bytes, size: int) -> tuple[int, int]:
+def _once(encoded: bytes, frame: Frame) -> tuple[int, int]:
     image, decoding = _timed(lambda: open_rgb(encoded, "a photo of the benchmark"))
-    _, resizing = _timed(lambda: resize(image, size))
+    _, resizing = _timed(lambda: resize(image, frame))
     return decoding, resizing
 
 

@@ -1,4 +1,4 @@
-"""The code of a kind, copied from templates/ with the model's name filled in."""
+"""The code of a kind, copied from templates/ with what it must know of the model filled in."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ from typing import Final
 from toolchain.bundle.offer import Choice
 from toolchain.run import write_bytes
 
-# Stands in a string of the code, so that the template is valid code for editors and linters.
+# Stand where a string's text and a number do, so that templates are valid code for editors and
+# linters.
 MODEL_FILE: Final = "__MODEL_FILE__"
+EDGE: Final = "__EDGE__"
 _CACHES: Final = ("__pycache__", ".ruff_cache", ".mypy_cache")
 
 
 def paste(kind: str, choices: tuple[Choice, ...], folder: Path) -> None:
     """Copy templates/`kind` into `folder`; the code opens the first of `choices`."""
-    _copy(files("toolchain.bundle") / "templates" / kind, folder, choices[0].model.path.name)
+    model = choices[0].model
+    known = {
+        MODEL_FILE: model.path.name,
+        EDGE: f"{(1 - model.contract.preprocessing.crop) / 2:.6g}",
+    }
+    _copy(files("toolchain.bundle") / "templates" / kind, folder, known)
 
 
-def _copy(source: Traversable, target: Path, model_file: str) -> None:
+def _copy(source: Traversable, target: Path, known: dict[str, str]) -> None:
     for item in source.iterdir():
         if item.is_dir() and item.name not in _CACHES:
             (target / item.name).mkdir(exist_ok=True)
-            _copy(item, target / item.name, model_file)
+            _copy(item, target / item.name, known)
         elif item.is_file():
-            data = item.read_bytes().replace(MODEL_FILE.encode(), model_file.encode())
+            data = item.read_bytes()
+            for mark, text in known.items():
+                data = data.replace(mark.encode(), text.encode())
             write_bytes(target / item.name, data)

@@ -213,7 +213,7 @@ def _keras(
         sha256=sha256_file(weights),
         format="keras",
         precision="fp32",
-        size=contract.preprocessing.size,
+        frame=contract.preprocessing.frame,
         runtime="keras",
         provider="cpu",
         threads=1,

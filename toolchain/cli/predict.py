@@ -98,9 +98,9 @@ def _probabilities(
 
     from toolchain.images.preprocess import pixels_of
 
-    size, left = runner.contract.preprocessing.size, iter(images)
+    frame, left = runner.contract.preprocessing.frame, iter(images)
     while step := list(itertools.islice(left, _IMAGES_A_STEP)):
-        yield from runner.run(np.stack([pixels_of(data, name, size) for name, data in step]))
+        yield from runner.run(np.stack([pixels_of(data, name, frame) for name, data in step]))
 
 
 def _submit(runner: Any, given: list[Path], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Photos decoded once: a cache shared by all recipes that want the same photos at the same size.
+"""Photos decoded once: a cache shared by all recipes that see the same photos in one frame.
 
     <cache>/<key>/pixels.npy      uint8 [count, size, size, 3], one row a photo, zeros where none
     <cache>/<key>/journal.txt     the hash of every row, or why there is none (see journal.py)
@@ -34,7 +34,7 @@ from toolchain.data.parallel import in_threads, threads
 from toolchain.data.sources.base import Source
 from toolchain.errors import DataError, ImageError, MachineError
 from toolchain.images.decode import DECODER, open_rgb, picture_sha256
-from toolchain.images.preprocess import resize
+from toolchain.images.preprocess import Frame, resize
 from toolchain.images.stored import StoredPixels, write_header
 from toolchain.run import sha256_json, writing
 from toolchain.terminal import say, track
@@ -65,13 +65,13 @@ def stored_bytes(count: int, size: int) -> int:
     return count * size * size * 3
 
 
-def cached(source: Source, fingerprint: str, size: int, folder: Path, *, store: bool) -> Cached:
+def cached(source: Source, fingerprint: str, frame: Frame, folder: Path, *, store: bool) -> Cached:
     """Decode every photo of the source, or find that it was done.
 
     Args:
       source: the photos.
       fingerprint: changes when they do.
-      size: width and height to give them.
+      frame: what is kept of them and how large it becomes.
       folder: holds the caches.
       store: keep the pixels; without, only hashes and reasons are kept.
 
@@ -80,7 +80,7 @@ def cached(source: Source, fingerprint: str, size: int, folder: Path, *, store: 
       MachineError: there is no room.
     """
     names = source.layout.items.names
-    build = _Build(folder, _key(names, fingerprint, size, store), len(names), size, store)
+    build = _Build(folder, _key(names, fingerprint, frame, store), len(names), frame, store)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder / f"{build.key}.lock"):
@@ -88,12 +88,12 @@ def cached(source: Source, fingerprint: str, size: int, folder: Path, *, store: 
             return Cached(rows, build.final / PIXELS_FILE if store else None)
 
 
-def _key(names: Texts, fingerprint: str, size: int, store: bool) -> str:
-    """Same key, same bytes: photos, size, and the decoder with the library below it."""
+def _key(names: Texts, fingerprint: str, frame: Frame, store: bool) -> str:
+    """Same key, same bytes: photos, frame, and the decoder with the library below it."""
     digest = hashlib.sha256()
     for place, name in enumerate(names):
         digest.update((f"\n{name}" if place else name).encode(errors="replace"))
-    parts = [fingerprint, digest.hexdigest(), size, DECODER, PIL.__version__]
+    parts = [fingerprint, digest.hexdigest(), frame.size, frame.crop, DECODER, PIL.__version__]
     return sha256_json(parts)[:32] + ("" if store else "-hashes")
 
 
@@ -111,10 +111,11 @@ def _held(path: Path) -> Iterator[None]:
 class _Build:
     """One cache: what is there of it, and making the rest."""
 
-    def __init__(self, folder: Path, key: str, count: int, size: int, store: bool) -> None:
+    def __init__(self, folder: Path, key: str, count: int, frame: Frame, store: bool) -> None:
         self.final = folder / key
         self.partial = folder / f"{key}.partial"
-        self.key, self.count, self.size, self.store = key, count, size, store
+        self.key, self.count, self.frame, self.store = key, count, frame, store
+        self.size = frame.size
 
     def complete(self) -> Rows | None:
         """The rows of what was built before and still is so; otherwise it is put away."""
@@ -154,7 +155,7 @@ class _Build:
         with self._writer() as (descriptor, store), _journal(self.partial, descriptor) as journal:
 
             def work(name: str, data: bytes) -> Row:
-                return _decode_one(places[name], name, data, self.size, store)
+                return _decode_one(places[name], name, data, self.frame, store)
 
             for row in in_threads(photos, work):
                 journal.append(row)
@@ -196,10 +197,10 @@ class _Build:
         return rows
 
 
-def _decode_one(position: int, name: str, data: bytes, size: int, store: Store) -> Row:
+def _decode_one(position: int, name: str, data: bytes, frame: Frame, store: Store) -> Row:
     try:
         image = open_rgb(data, name)
-        pixels = np.ascontiguousarray(resize(image, size))
+        pixels = np.ascontiguousarray(resize(image, frame))
     except ImageError as error:
         return Row(position, reason=error.what)
     store(position, pixels)

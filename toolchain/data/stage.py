@@ -18,6 +18,7 @@ from toolchain.data.source import fingerprint, open_source
 from toolchain.data.sources.base import Source
 from toolchain.data.stream import StreamedPixels
 from toolchain.errors import DataError
+from toolchain.images.preprocess import Frame
 from toolchain.recipe import Recipe
 from toolchain.terminal import say
 from toolchain.values import Dataset
@@ -39,10 +40,10 @@ def build_dataset(recipe: Recipe, out: Path, cache: Path | None = None) -> Datas
         and the recipe does not say `on_bad_image = "skip"`, or cannot be streamed.
       MachineError: there is no room for the decoded photos.
     """
-    source, size = open_source(recipe), int(recipe.input.size or 0)
-    streamed = _is_streamed(source, size, recipe.data.cache_gib)
+    source, frame = open_source(recipe), _frame(recipe)
+    streamed = _is_streamed(source, frame.size, recipe.data.cache_gib)
     folder = cache or out / ".cache"
-    found = cached(source, fingerprint(recipe), size, folder, store=not streamed)
+    found = cached(source, fingerprint(recipe), frame, folder, store=not streamed)
     if found.pixels is not None:
         share(found.pixels, out)
     if cache is None:
@@ -50,7 +51,7 @@ def build_dataset(recipe: Recipe, out: Path, cache: Path | None = None) -> Datas
     dataset = _dataset(recipe, source, found.rows, out, streamed)
     dataset.save()
     _tell(dataset)
-    return _with_stream(dataset, source)
+    return _with_stream(dataset, source, frame)
 
 
 def open_dataset(folder: Path, recipe: Recipe) -> Dataset:
@@ -61,14 +62,20 @@ def open_dataset(folder: Path, recipe: Recipe) -> Dataset:
       DataError: streamed photos are not there any more.
     """
     dataset = Dataset.load(folder)
-    return _with_stream(dataset, open_source(recipe)) if dataset.streamed else dataset
+    if not dataset.streamed:
+        return dataset
+    return _with_stream(dataset, open_source(recipe), _frame(recipe))
 
 
-def _with_stream(dataset: Dataset, source: Source) -> Dataset:
+def _frame(recipe: Recipe) -> Frame:
+    return Frame(int(recipe.input.size or 0), recipe.input.crop)
+
+
+def _with_stream(dataset: Dataset, source: Source, frame: Frame) -> Dataset:
     if not dataset.streamed:
         return dataset
     fetch = random_access(source)
-    stream = StreamedPixels(fetch, dataset.names, dataset.sha256, dataset.size)
+    stream = StreamedPixels(fetch, dataset.names, dataset.sha256, frame)
     return dataclasses.replace(dataset, stream=stream)
 
 
@@ -85,7 +92,7 @@ def _is_streamed(source: Source, size: int, limit_gib: float) -> bool:
 
 
 def _dataset(recipe: Recipe, source: Source, rows: Rows, out: Path, streamed: bool) -> Dataset:
-    layout, items, size = source.layout, source.layout.items, int(recipe.input.size or 0)
+    layout, items, frame = source.layout, source.layout.items, _frame(recipe)
     bad = [(items.names[place], rows.reasons[place]) for place in sorted(rows.reasons)]
     if bad and recipe.data.on_bad_image == "error":
         raise _bad_images(bad)
@@ -94,11 +101,11 @@ def _dataset(recipe: Recipe, source: Source, rows: Rows, out: Path, streamed: bo
     pictures = Hashes(rows.picture).take(good)
     chosen = select(items.take(good), pictures, layout.classes, recipe.data, where)
     kept = good[chosen.places]
-    notes = (f"layout: {layout.name}", *layout.notes, *changes(source, size), *chosen.notes)
+    notes = (f"layout: {layout.name}", *layout.notes, *changes(source, frame), *chosen.notes)
     return Dataset(
         folder=out,
         classes=layout.classes,
-        size=size,
+        size=frame.size,
         names=items.names.take(kept),
         labels=chosen.labels,
         splits=chosen.splits,

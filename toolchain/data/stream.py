@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from toolchain.data.access import Fetch
 from toolchain.data.parallel import threads
 from toolchain.errors import DataError
-from toolchain.images.preprocess import pixels_of
+from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.images.stored import PixelReader
 
 
@@ -20,9 +20,10 @@ class StreamedPixels(PixelReader):
     """The same photos as a cache would hold, from the same decoder; each is held to its hash."""
 
     def __init__(
-        self, fetch: Fetch, names: Sequence[str], sha256: Sequence[str], size: int
+        self, fetch: Fetch, names: Sequence[str], sha256: Sequence[str], frame: Frame
     ) -> None:
-        super().__init__(len(names), size)
+        super().__init__(len(names), frame.size)
+        self._frame = frame
         self._fetch, self._names, self._sha256 = fetch, names, sha256
         self._pool = ThreadPoolExecutor(max_workers=threads(), thread_name_prefix="decode")
 
@@ -39,7 +40,7 @@ class StreamedPixels(PixelReader):
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
         name = self._names[row]
-        pixels = np.ascontiguousarray(pixels_of(self._fetch(name), name, self.shape[1]))
+        pixels = np.ascontiguousarray(pixels_of(self._fetch(name), name, self._frame))
         if hashlib.sha256(pixels.data).hexdigest() != self._sha256[row]:
             raise DataError("the photo was changed after it was read", name, "run: make train")
         return pixels

@@ -127,7 +127,7 @@ def _contract(
         format="onnx",
         precision=precision,
         labels=classes,
-        preprocessing=Preprocessing.of(recipe.input.pixels, size),
+        preprocessing=Preprocessing.of(recipe.input.pixels, size, recipe.input.crop),
         input=TensorSpec(IMAGE, (-1, size, size, 3), "float32"),
         output=TensorSpec(kind, (-1, len(classes)), "float32"),
         lineage={

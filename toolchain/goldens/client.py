@@ -132,9 +132,10 @@ def _explain(case: _Case, output: NDArray[np.float32], close: float, said: str) 
         ("output", "it is dequantized with another scale or zero point"): _scaled(case),
         ("output", "it is given as the file stores it"): _difference(case.scores, output),
     }
+    frame = case.contract.preprocessing.frame
     with IsolatedRunner.open(case.path) as runner:
         for mistake in PIXEL_MISTAKES:
-            wrong = np.stack([mistake.make(data, case.pixels.shape[1]) for data in case.images])
+            wrong = np.stack([mistake.make(data, frame) for data in case.images])
             found[mistake.step, mistake.what] = _difference(case.scores, runner.run(wrong))
         if case.contract.input.dtype == "float32":
             for what, way in wrong_normalisations(case.contract.preprocessing).items():

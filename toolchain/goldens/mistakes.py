@@ -6,6 +6,7 @@ made it, and can be told its name.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from toolchain.images.decode import open_rgb
-from toolchain.images.preprocess import MEAN_STD, Preprocessing
+from toolchain.images.preprocess import MEAN_STD, Frame, Preprocessing
 
 Pixels = NDArray[np.uint8]
 _BILINEAR: Final = Image.Resampling.BILINEAR
@@ -29,16 +30,16 @@ class PixelMistake:
     Attributes:
       step: where it is made: "decode", "resize" or "colour order".
       what: in a few words.
-      make: (bytes of the image file, size) -> uint8 [size, size, 3].
+      make: (bytes of the image file, frame) -> uint8 [size, size, 3].
     """
 
     step: str
     what: str
-    make: Callable[[bytes, int], Pixels]
+    make: Callable[[bytes, Frame], Pixels]
 
 
-def _resized(image: Image.Image, size: int) -> Pixels:
-    return np.asarray(image.resize((size, size), _BILINEAR))
+def _resized(image: Image.Image, frame: Frame, kernel: Image.Resampling = _BILINEAR) -> Pixels:
+    return np.asarray(frame.middle(image).resize((frame.size, frame.size), kernel))
 
 
 def _rgb(data: bytes) -> Image.Image:
@@ -50,55 +51,64 @@ def _stored(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def _sampled(data: bytes, size: int) -> Pixels:
+def _sampled(data: bytes, frame: Frame) -> Pixels:
     """Bilinear between the four nearest pixels, as cv2.resize and most GPU code do."""
-    image = _rgb(data)
-    steps = (image.width / size, 0, 0, 0, image.height / size, 0)
-    return np.asarray(image.transform((size, size), Image.Transform.AFFINE, steps, _BILINEAR))
+    image, side = frame.middle(_rgb(data)), (frame.size, frame.size)
+    steps = (image.width / frame.size, 0, 0, 0, image.height / frame.size, 0)
+    return np.asarray(image.transform(side, Image.Transform.AFFINE, steps, _BILINEAR))
 
 
-def _one_larger(data: bytes, size: int) -> Pixels:
-    return _resized(_rgb(data), size + 1)[:size, :size]
+def _square(data: bytes, frame: Frame) -> Pixels:
+    """The aspect ratio kept by cutting more of the longer side."""
+    side = (frame.size, frame.size)
+    return np.asarray(ImageOps.fit(frame.middle(_rgb(data)), side, _BILINEAR))
+
+
+def _padded(data: bytes, frame: Frame) -> Pixels:
+    side = (frame.size, frame.size)
+    return np.asarray(ImageOps.pad(frame.middle(_rgb(data)), side, _BILINEAR))
+
+
+def _one_larger(data: bytes, frame: Frame) -> Pixels:
+    larger = Frame(frame.size + 1, frame.crop)
+    return _resized(_rgb(data), larger)[: frame.size, : frame.size]
 
 
 PIXEL_MISTAKES: Final = (
     PixelMistake(
         "decode",
         "the EXIF orientation is not applied",
-        lambda data, size: _resized(_stored(data).convert("RGB"), size),
+        lambda data, frame: _resized(_stored(data).convert("RGB"), frame),
     ),
     PixelMistake(
         "decode",
         "colours are made grey",
-        lambda data, size: _resized(_rgb(data).convert("L").convert("RGB"), size),
+        lambda data, frame: _resized(_rgb(data).convert("L").convert("RGB"), frame),
     ),
     PixelMistake(
         "colour order",
         "BGR instead of RGB",
-        lambda data, size: _resized(_rgb(data), size)[..., ::-1],
+        lambda data, frame: _resized(_rgb(data), frame)[..., ::-1],
     ),
     PixelMistake("resize", "bilinear without antialias", _sampled),
     PixelMistake(
         "resize",
         "nearest neighbour instead of bilinear",
-        lambda data, size: np.asarray(_rgb(data).resize((size, size), Image.Resampling.NEAREST)),
+        lambda data, frame: _resized(_rgb(data), frame, Image.Resampling.NEAREST),
     ),
     PixelMistake(
         "resize",
         "bicubic instead of bilinear",
-        lambda data, size: np.asarray(_rgb(data).resize((size, size), Image.Resampling.BICUBIC)),
+        lambda data, frame: _resized(_rgb(data), frame, Image.Resampling.BICUBIC),
     ),
-    PixelMistake(
-        "resize",
-        "the middle is cropped instead of the whole stretched",
-        lambda data, size: np.asarray(ImageOps.fit(_rgb(data), (size, size), _BILINEAR)),
-    ),
-    PixelMistake(
-        "resize",
-        "padded to a square instead of stretched",
-        lambda data, size: np.asarray(ImageOps.pad(_rgb(data), (size, size), _BILINEAR)),
-    ),
+    PixelMistake("resize", "the middle is cropped instead of the whole stretched", _square),
+    PixelMistake("resize", "padded to a square instead of stretched", _padded),
     PixelMistake("resize", "resized to one pixel too many, then cut", _one_larger),
+    PixelMistake(
+        "resize",
+        "the whole photo is taken instead of its middle",
+        lambda data, frame: _resized(_rgb(data), Frame(frame.size)),
+    ),
 )
 
 
@@ -110,20 +120,19 @@ def wrong_normalisations(right: Preprocessing) -> dict[str, Preprocessing]:
         "pixels in [-1, 1]": (127.5, 127.5),
     }
     return {
-        what: Preprocessing(right.size, mean, std)
+        what: dataclasses.replace(right, mean=mean, std=std)
         for what, (mean, std) in known.items()
         if (mean, std) != (right.mean, right.std)
     }
 
 
-def explain_pixels(images: list[bytes], found: Pixels) -> PixelMistake | None:
+def explain_pixels(images: list[bytes], found: Pixels, frame: Frame) -> PixelMistake | None:
     """The mistake that gives pixels close to those found, uint8 [n, size, size, 3]; None if none.
 
     Close is a quarter of a grey level on average: decoders and kernels round differently.
     """
-    size = found.shape[1]
     distances = [
-        _distance(found, np.stack([mistake.make(data, size) for data in images]))
+        _distance(found, np.stack([mistake.make(data, frame) for data in images]))
         for mistake in PIXEL_MISTAKES
     ]
     best = int(np.argmin(distances))

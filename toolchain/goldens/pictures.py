@@ -27,7 +27,7 @@ class Picture:
     Attributes:
       file: its name.
       shows: what a client must get right with it.
-      draw: (seeded generator, side of the network's input) -> the bytes of the file.
+      draw: (seeded generator, side of a square photo that is not resized) -> the bytes of the file.
     """
 
     file: str

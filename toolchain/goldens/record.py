@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from toolchain.errors import ModelError
 from toolchain.saved import load_as
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 FOLDER: Final = "goldens"
 FILE: Final = "goldens.json"
 _MAX_BYTES: Final = 256 * 1024**2
@@ -65,6 +65,7 @@ class Goldens:
       schema: of this record.
       made_with: versions of what decoded and resized.
       size: width and height of the pixels.
+      crop: share of a picture's width and height that they show.
       normalised: float input of the byte values 0 to 255; the same for all three channels.
       labels: in the order of the probabilities.
       images: the pictures.
@@ -74,6 +75,7 @@ class Goldens:
     schema: int
     made_with: dict[str, str]
     size: int
+    crop: float
     normalised: tuple[float, ...]
     labels: tuple[str, ...]
     images: tuple[GoldenImage, ...]

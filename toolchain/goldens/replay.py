@@ -29,7 +29,7 @@ from toolchain.goldens.record import (
     rows_of,
 )
 from toolchain.images.decode import DAMAGE, read_file
-from toolchain.images.preprocess import Preprocessing, normalise, pixels_of
+from toolchain.images.preprocess import Frame, Preprocessing, normalise, pixels_of
 from toolchain.run import sha256_file
 from toolchain.runtimes import IsolatedRunner, find_contract
 
@@ -76,14 +76,16 @@ def golden_pixels(folder: Path, goldens: Goldens) -> tuple[NDArray[np.uint8], Fi
     Raises:
       ModelError: an image is missing, changed, or of another size.
     """
-    inside, size = folder / FOLDER, goldens.size
+    inside, frame = folder / FOLDER, Frame(goldens.size, goldens.crop)
     images = [_read(inside / image.file) for image in goldens.images]
     for image, data in zip(goldens.images, images, strict=True):
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise ModelError("a golden image was changed", str(inside / image.file), _REMEDY)
-    expected = np.stack([_read_pixels(inside / image.pixels, size) for image in goldens.images])
-    found = np.stack([pixels_of(data, "a golden image", size) for data in images])
-    return expected, _compare_pixels(goldens, images, expected, found)
+    expected = np.stack(
+        [_read_pixels(inside / image.pixels, frame.size) for image in goldens.images]
+    )
+    found = np.stack([pixels_of(data, "a golden image", frame) for data in images])
+    return expected, _compare_pixels(goldens, images, frame, expected, found)
 
 
 def _read(path: Path) -> bytes:
@@ -115,6 +117,7 @@ def _read_pixels(path: Path, size: int) -> NDArray[np.uint8]:
 def _compare_pixels(
     goldens: Goldens,
     images: list[bytes],
+    frame: Frame,
     expected: NDArray[np.uint8],
     found: NDArray[np.uint8],
 ) -> Finding | None:
@@ -122,17 +125,17 @@ def _compare_pixels(
     if not off.any():
         return None
     worst = int(off.argmax())
-    image, mistake = goldens.images[worst], explain_pixels(images, found)
+    image, mistake = goldens.images[worst], explain_pixels(images, found, frame)
     what = f"{image.file} ({image.shows}) gives pixels up to {off[worst]} away from the golden ones"
     if mistake is not None:
         return Finding(mistake.step, f"{what}: {mistake.what}")
-    is_decoded = any(off[i] for i, data in enumerate(images) if _is_exact(data, goldens.size))
+    is_decoded = any(off[i] for i, data in enumerate(images) if _is_exact(data, frame))
     return Finding("decode" if is_decoded else "resize", what)
 
 
-def _is_exact(data: bytes, size: int) -> bool:
+def _is_exact(data: bytes, frame: Frame) -> bool:
     """Whether an image is not resized."""
-    return Image.open(io.BytesIO(data)).size == (size, size)
+    return frame.fits(*Image.open(io.BytesIO(data)).size)
 
 
 def _labels_file(folder: Path, goldens: Goldens) -> Finding | None:
@@ -198,8 +201,8 @@ def _labels(contract: Contract, goldens: Goldens) -> Finding | None:
 
 
 def _normalisation(way: Preprocessing, goldens: Goldens) -> Finding | None:
-    if way.size != goldens.size:
-        return Finding("resize", f"expected the size {goldens.size}, the contract has {way.size}")
+    if way.frame != (frame := Frame(goldens.size, goldens.crop)):
+        return Finding("resize", f"expected {frame}, the contract has {way.frame}")
     found = normalise(np.arange(256, dtype=np.uint8), way)
     if np.array_equal(found, np.asarray(goldens.normalised, np.float32)):
         return None

@@ -24,7 +24,7 @@ from toolchain.goldens.record import (
     Goldens,
     plain,
 )
-from toolchain.images.preprocess import normalise, pixels_of
+from toolchain.images.preprocess import Frame, normalise, pixels_of
 from toolchain.run import sha256_file, write_bytes
 from toolchain.runtimes import IsolatedRunner
 from toolchain.runtimes.base import to_input, to_probabilities
@@ -56,17 +56,18 @@ def write_goldens(folder: Path) -> Goldens:
     """
     entries = read_contract_file(folder)
     first, contract = next((name, entry.contract) for name, entry in entries.items())
-    size = contract.preprocessing.size
+    frame = contract.preprocessing.frame
     with IsolatedRunner.open(folder / first) as runner:
         chosen = [
-            _least_sure(picture, place, size, runner) for place, picture in enumerate(PICTURES)
+            _least_sure(picture, place, frame, runner) for place, picture in enumerate(PICTURES)
         ]
-    pixels = np.stack([pixels_of(data, picture.file, size) for picture, data in chosen])
+    pixels = np.stack([pixels_of(data, picture.file, frame) for picture, data in chosen])
     (folder / FOLDER).mkdir()
     goldens = Goldens(
         schema=SCHEMA,
         made_with={"toolchain": __version__, "pillow": PIL.__version__},
-        size=size,
+        size=frame.size,
+        crop=frame.crop,
         normalised=plain(normalise(np.arange(256, dtype=np.uint8), contract.preprocessing)),
         labels=contract.labels,
         images=tuple(
@@ -80,11 +81,12 @@ def write_goldens(folder: Path) -> Goldens:
 
 
 def _least_sure(
-    picture: Picture, place: int, size: int, runner: IsolatedRunner
+    picture: Picture, place: int, frame: Frame, runner: IsolatedRunner
 ) -> tuple[Picture, bytes]:
     """The version whose probabilities are the most even: it shows small differences best."""
-    drawn = [picture.draw(np.random.default_rng((place, seed)), size) for seed in range(CANDIDATES)]
-    found = runner.run(np.stack([pixels_of(data, picture.file, size) for data in drawn]))
+    side = frame.whole()
+    drawn = [picture.draw(np.random.default_rng((place, seed)), side) for seed in range(CANDIDATES)]
+    found = runner.run(np.stack([pixels_of(data, picture.file, frame) for data in drawn]))
     return picture, drawn[int(np.argmin(found.max(axis=1)))]
 
 

@@ -76,7 +76,7 @@ def quantize_model(
     graph = folded(trained, recipe)
     check_layers(graph, settings.skip_layers, recipe.name)
     graph = graph.keep_float(settings.skip_layers)
-    preprocessing = Preprocessing.of(recipe.input.pixels, graph.size)
+    preprocessing = Preprocessing.of(recipe.input.pixels, graph.size, recipe.input.crop)
     prepare = preparation(recipe)
     train = pixel_examples(dataset, "train")
     sample = calibration_examples(train, settings.calibration_images, recipe.train.seed)

@@ -75,6 +75,12 @@ class InputSection:
     """[input]: what the network is given."""
 
     size: int | None = setting(None, "width and height in pixels", low=32, high=1024)
+    crop: float = setting(
+        1.0,
+        "share of width and height kept, around the middle",
+        low=0.1,
+        high=1.0,
+    )
     pixels: str = setting(
         "backbone",
         "range of the input: symmetric is about [-1, 1], unit is [0, 1], caffe is VGG16's own",

@@ -98,7 +98,8 @@ def pixel_examples(dataset: Dataset, split: Split) -> Examples:
 
 def preparation(recipe: Recipe) -> Callable[[Any, Any, bool], Any]:
     """Pixels in 0..255 -> the network's input: augmentation when training, then normalisation."""
-    preprocessing = Preprocessing.of(recipe.input.pixels, int(recipe.input.size or 0))
+    shown = recipe.input
+    preprocessing = Preprocessing.of(shown.pixels, int(shown.size or 0), shown.crop)
 
     def prepare(pixels: Any, seed: Any, training: bool) -> Any:
         if training and is_active(recipe.augment):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from toolchain.evidence import ClientResize, ResizeEffect
 from toolchain.images.corners import resize_at_corners
 from toolchain.images.decode import open_rgb, to_array
-from toolchain.images.preprocess import resize
+from toolchain.images.preprocess import Frame, resize
 from toolchain.runtimes import IsolatedRunner
 from toolchain.verification import metrics
 from toolchain.verification.ask import Asked
@@ -42,8 +42,8 @@ def client_resize(
     chosen = [one for one in asked if one.model.contract.format == "tflite"]
     if not chosen:
         return None
-    size = chosen[0].model.contract.preprocessing.size
-    pairs = {place: _both(data, size) for place, data in photos}
+    frame = chosen[0].model.contract.preprocessing.frame
+    pairs = {place: _both(data, frame) for place, data in photos}
     if not pairs:
         return None
     places = np.asarray(sorted(pairs), np.int64)
@@ -55,11 +55,11 @@ def client_resize(
     )
 
 
-def _both(photo: bytes, size: int) -> tuple[Pixels, Pixels]:
+def _both(photo: bytes, frame: Frame) -> tuple[Pixels, Pixels]:
     """Our pixels and MediaPipe's, uint8 [size, size, 3] each."""
     image = open_rgb(photo, "a test photo")
-    corners = resize_at_corners(to_array(image), size)
-    return resize(image, size), np.round(corners).astype(np.uint8)
+    corners = resize_at_corners(to_array(frame.middle(image)), frame.size)
+    return resize(image, frame), np.round(corners).astype(np.uint8)
 
 
 def _effect(

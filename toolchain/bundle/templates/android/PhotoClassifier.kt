@@ -3,6 +3,7 @@ package com.example.classifier // the name of your own package
 import android.content.Context
 import android.graphics.Bitmap
 import android.graphics.ImageDecoder
+import android.graphics.RectF
 import android.net.Uri
 import com.google.mediapipe.framework.image.BitmapImageBuilder
 import com.google.mediapipe.tasks.core.BaseOptions
@@ -55,7 +56,11 @@ class PhotoClassifier(private val context: Context, maxResults: Int = 3) : Close
     suspend fun classify(bitmap: Bitmap, rotationDegrees: Int = 0): List<Answer> =
         withContext(Dispatchers.Default) {
             val image = BitmapImageBuilder(bitmap.copy(Bitmap.Config.ARGB_8888, false)).build()
-            val upright = ImageProcessingOptions.builder().setRotationDegrees(rotationDegrees).build()
+            val middle = RectF(EDGE, EDGE, 1 - EDGE, 1 - EDGE)
+            val upright = ImageProcessingOptions.builder()
+                .setRotationDegrees(rotationDegrees)
+                .setRegionOfInterest(middle)
+                .build()
             val result = turn.withLock { classifier.classify(image, upright) }
             result.classificationResult().classifications().first().categories()
                 .map { Answer(it.categoryName(), it.score()) }
@@ -67,5 +72,8 @@ class PhotoClassifier(private val context: Context, maxResults: Int = 3) : Close
     private companion object {
         /** In src/main/assets of the app. */
         const val MODEL = "__MODEL_FILE__"
+
+        /** Share of each side of a photo that the model was trained without, at either end. */
+        const val EDGE = __EDGE__f
     }
 }

@@ -35,11 +35,15 @@ actor PhotoClassifier {
   /// `imageOrientation`.
   func classify(_ photo: UIImage) throws -> [Answer] {
     let image = try MPImage(uiImage: photo)
-    let result = try classifier.classify(image: image)
+    let middle = CGRect(x: 0, y: 0, width: 1, height: 1).insetBy(dx: Self.edge, dy: Self.edge)
+    let result = try classifier.classify(image: image, regionOfInterest: middle)
     let categories = result.classificationResult.classifications.first?.categories ?? []
     return categories.map { Answer(label: $0.categoryName ?? "", probability: $0.score) }
   }
 
   /// In the app's target, under "Copy Bundle Resources".
   private static let model = "__MODEL_FILE__"
+
+  /// Share of each side of a photo that the model was trained without, at either end.
+  private static let edge: CGFloat = __EDGE__
 }

@@ -15,20 +15,21 @@ from PIL import Image, ImageOps
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif"}
 
 
-def read_contract(model: Path) -> dict:
-    """What contract.json beside the model says of it: labels, preprocessing, tensors."""
-    files = json.loads(model.with_name("contract.json").read_bytes())["files"]
-    return files[model.name]["contract"]
+def read_contract(file: Path) -> dict:
+    """What contract.json beside a model says of it: labels, preprocessing, tensors."""
+    return json.loads(file.with_name("contract.json").read_bytes())["files"][file.name]["contract"]
 
 
-def to_pixels(photo: Image.Image, size: int) -> np.ndarray:
-    """A photo as uint8 [size, size, 3] RGB, as in training: upright, on white, stretched."""
+def to_pixels(photo: Image.Image, how: dict) -> np.ndarray:
+    """A photo as uint8 RGB [size, size, 3], as in training: upright, on white, the middle of it."""
     photo = ImageOps.exif_transpose(photo)
     if photo.mode.startswith("I"):  # 16 bits of grey
         photo = Image.fromarray((np.clip(np.array(photo), 0, 65535) >> 8).astype(np.uint8))
     if photo.mode in ("RGBA", "LA", "PA") or "transparency" in photo.info:
         photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo.convert("RGBA"))
-    return np.asarray(photo.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    edges = tuple(int(side * (1 - how["crop"]) / 2 + 1e-6) for side in photo.size)
+    middle = ImageOps.crop(photo.convert("RGB"), edges)
+    return np.asarray(middle.resize((how["size"], how["size"]), Image.Resampling.BILINEAR))
 
 
 class Classifier:
@@ -36,7 +37,6 @@ class Classifier:
 
     def __init__(self, model: Path) -> None:
         self.contract = read_contract(model)
-        self.size = self.contract["preprocessing"]["size"]
         self.interpreter = Interpreter(str(model))
         self.interpreter.allocate_tensors()
 
@@ -70,7 +70,7 @@ def main() -> None:
     given = parser.parse_args()
     classifier = Classifier(given.model or min(Path(__file__).parent.glob("*.tflite")))
     for path in find_photos(given.photos):
-        row = classifier.classify(to_pixels(Image.open(path), classifier.size))
+        row = classifier.classify(to_pixels(Image.open(path), classifier.contract["preprocessing"]))
         best = np.argsort(-row, kind="stable")[: given.top]
         answers = (f"{classifier.contract['labels'][at]} {row[at]:.6f}" for at in best)
         print(path, *answers, sep="\t")

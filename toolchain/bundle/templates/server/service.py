@@ -115,7 +115,7 @@ class LimitUpload:
         await self._app(scope, receive_some, send)
 
 
-def decode(data: bytes, size: int, most_pixels: int) -> np.ndarray:
+def decode(data: bytes, how: dict, most_pixels: int) -> np.ndarray:
     """The bytes of a photo as uint8 [size, size, 3]; what cannot be decoded is refused."""
     try:
         photo = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -126,7 +126,7 @@ def decode(data: bytes, size: int, most_pixels: int) -> np.ndarray:
     if photo.width * photo.height > most_pixels:
         raise HTTPException(413, f"expected at most {most_pixels:,} pixels")
     try:
-        return to_pixels(photo, size)
+        return to_pixels(photo, how)
     except Exception as error:
         raise HTTPException(422, "the photo is damaged or cut off") from error
 
@@ -159,7 +159,9 @@ def create_app(model: Path | None = None, limits: Limits = Limits()) -> FastAPI:
         """The most probable classes of a photo, best first."""
         async with app.state.decoders:
             data = await photo.read()
-            pixels = await asyncio.to_thread(decode, data, classifier.size, limits.pixels)
+            pixels = await asyncio.to_thread(
+                decode, data, classifier.contract["preprocessing"], limits.pixels
+            )
         row = await app.state.batcher.classify(pixels)
         best = np.argsort(-row, kind="stable")[:top]
         return {"top": [{"label": labels[at], "probability": float(row[at])} for at in best]}

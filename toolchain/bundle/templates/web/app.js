@@ -120,7 +120,7 @@ async function show(file) {
 /** Asks the model about `image`; all its answers, all its times. */
 async function classify() {
   const began = performance.now();
-  const tensor = toTensor(resize(image, model.contract.preprocessing.size), model.contract);
+  const tensor = toTensor(resize(image, model.contract.preprocessing), model.contract);
   const prepared = performance.now();
   const raw = await model.run(tensor);
   const done = performance.now();
@@ -154,7 +154,7 @@ function draw(probabilities) {
 async function measure() {
   if (!image) return;
   stopCamera();
-  const tensor = toTensor(resize(image, model.contract.preprocessing.size), model.contract);
+  const tensor = toTensor(resize(image, model.contract.preprocessing), model.contract);
   for (let run = 0; run < 5; run++) await model.run(tensor);
   const times = [];
   for (let run = 0; run < RUNS; run++) {

@@ -35,15 +35,30 @@ export function read(source, width, height) {
 }
 
 /**
- * ImageData stretched to size x size, RGB bytes [size * size * 3]: bilinear with antialias, in the
- * whole numbers and in the order of Pillow 13, so that not one byte differs.
+ * The middle of ImageData stretched to size x size, RGB bytes [size * size * 3]: bilinear with
+ * antialias, in the whole numbers and in the order of Pillow 13, so that not one byte differs.
+ *
+ * @param {{size: number, crop: number}} preprocessing of the contract.
  */
-export function resize({ data, width, height }, size) {
-  let pixels = { data, width, height, channels: 4 };
+export function resize(image, { size, crop }) {
+  let pixels = middle(image, crop);
+  const { width, height } = pixels;
   // Pillow shrinks the rows first where that leaves much less to do, and rounds in between.
   const tall = height > size && height - size > 2 * (width - size);
   for (const pass of tall ? [down, across] : [across, down]) pixels = pass(pixels, size);
   return pixels.data;
+}
+
+/** The share `crop` of the width and of the height that lies around the middle. */
+function middle({ data, width, height }, crop) {
+  const [left, top] = [width, height].map((side) => Math.trunc((side * (1 - crop)) / 2 + 1e-6));
+  const kept = { width: width - 2 * left, height: height - 2 * top, channels: 4 };
+  const target = new Uint8ClampedArray(kept.width * kept.height * 4);
+  for (let y = 0; y < kept.height; y++) {
+    const start = ((y + top) * width + left) * 4;
+    target.set(data.subarray(start, start + kept.width * 4), y * kept.width * 4);
+  }
+  return { data: target, ...kept };
 }
 
 function across({ data, width, height, channels }, size) {
