@@ -26,16 +26,15 @@ pytestmark = [
     ),
     pytest.mark.timeout(3600),
 ]
-KILLS = 20
 SEED = 20_261_128
 # Seconds after what is waited for, and for a start on a slow machine.
 LONGEST_WAIT = 3.0
 MOST_SECONDS = 240.0
 EPOCHS = {"train": 8, "fine_tune": 10, "quantize": 8}
-# Every phase, dropout, augmentation, mixup and the average of weights.
+# Every phase to its last epoch, dropout and the average of weights.
 OPTIONS = settings(
     input__size=32,
-    augment__mixup=0.2,
+    train__patience=max(EPOCHS.values()),
     model__head__dropout=0.3,
     train__epochs=EPOCHS["train"],
     train__ema=0.9,
@@ -43,21 +42,27 @@ OPTIONS = settings(
     quantize__epochs=EPOCHS["quantize"],
     quantize__calibration_images=64,
 )
+# Each way of training: how often it is killed, and its settings. Each photo is changed every epoch,
+# by mixup too; or both phases are trained on features, of two views of each photo.
+WAYS = {
+    "photos": (20, settings(augment__mixup=0.2)),
+    "features": (6, settings(train__feature_views=2, fine_tune__feature_views=2)),
+}
 WEIGHTS = ("train/weights.safetensors", "quantize/weights.safetensors")
 EPOCH = re.compile(r"^(train|fine_tune|quantize) (\d+)/\d+ ")
 
 
-def command(root: Path) -> list[str]:
-    return [sys.executable, "-m", "toolchain", "quantize", "--runs", str(root), *OPTIONS]
+def command(root: Path, way: list[str]) -> list[str]:
+    return [sys.executable, "-m", "toolchain", "quantize", "--runs", str(root), *OPTIONS, *way]
 
 
-def killed(root: Path, seconds: float, epochs: int) -> tuple[int, list[str]]:
+def killed(root: Path, way: list[str], seconds: float, epochs: int) -> tuple[int, list[str]]:
     """Start the command and kill it so long after it has told of so many epochs, or of its start.
 
     Returns:
       Its exit code, 0 where it was done before; what it said.
     """
-    process = subprocess.Popen(command(root), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(root, way), stderr=subprocess.PIPE, text=True)
     timers = [threading.Timer(MOST_SECONDS, process.kill)]
     timers[0].start()
     told: list[str] = []
@@ -83,8 +88,8 @@ def history(path: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
 
 
-def finish(root: Path) -> list[str]:
-    done = subprocess.run(command(root), capture_output=True, text=True, check=False)
+def finish(root: Path, way: list[str]) -> list[str]:
+    done = subprocess.run(command(root, way), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr.splitlines()
 
@@ -99,14 +104,17 @@ def check(whole: Path, broken: Path, seen: list[tuple[str, int]]) -> None:
     assert not list(broken.rglob("*.unfinished-*"))
 
 
-def test_killed_again_and_again_it_ends_in_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("most", "way"), WAYS.values(), ids=WAYS)
+def test_killed_again_and_again_it_ends_in_the_same_weights(
+    most: int, way: list[str], tmp_path: Path
+) -> None:
     whole, moments = tmp_path / "whole", random.Random(SEED)
-    finish(whole)
+    finish(whole, way)
     kills: dict[str, int] = {}
     broken, seen = tmp_path / "0", []
-    while sum(kills.values()) < KILLS:
+    while sum(kills.values()) < most:
         # While it starts, or in one of the epochs after the first or second that it tells of.
-        code, told = killed(broken, moments.uniform(0, LONGEST_WAIT), moments.randrange(3))
+        code, told = killed(broken, way, moments.uniform(0, LONGEST_WAIT), moments.randrange(3))
         seen += epochs_in(told)
         if code == 0:
             check(whole, broken, seen)
@@ -115,6 +123,6 @@ def test_killed_again_and_again_it_ends_in_the_same_weights(tmp_path: Path) -> N
         assert code == -signal.SIGKILL, "".join(told)
         phase = seen[-1][0] if seen else "start"
         kills[phase] = kills.get(phase, 0) + 1
-    seen += epochs_in(finish(broken))
+    seen += epochs_in(finish(broken, way))
     check(whole, broken, seen)
     print("kills by the last epoch that was told:", kills)  # noqa: T201 - with pytest -s
