@@ -201,3 +201,10 @@ def test_a_checkout_that_is_not_installed_reads_pyproject(monkeypatch: pytest.Mo
     assert "tensorflow" in train
     assert not base & train
     assert packages.python_wanted().startswith(">=3.")
+
+
+def test_workers_of_a_cluster_are_told_of() -> None:
+    assert checks.workers("") == []
+    (check,) = checks.workers('{"cluster": {}}')
+    assert (check.name, check.state) == ("TF_CONFIG", "note")
+    assert "unset" in check.remedy

@@ -23,6 +23,8 @@ LEAST_DISK_MIB: Final = 500
 COMFORTABLE_DISK_MIB: Final = 5_000
 CHILD_TIMEOUT_S: Final = 30.0
 NVIDIA_TRACES: Final = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidia0"))
+# Names the machines that train together, and which of them this is.
+WORKERS: Final = "TF_CONFIG"
 _WEIGHTS: Final = (".h5", ".safetensors")
 _MIB: Final = 2**20
 
@@ -75,6 +77,7 @@ def all_checks() -> list[Check]:
         onnxruntime_once(),
         train_extra(),
         gpu(),
+        *workers(os.environ.get(WORKERS, "")),
         processor(),
         memory(),
         disk(Path.cwd()),
@@ -171,7 +174,8 @@ def gpu() -> Check:
         )
     found = in_child(_GPUS)
     if isinstance(found, list) and found:
-        return Check("GPU", "ok", f"TensorFlow trains on {', '.join(map(str, found))}")
+        copies = ", a copy of the network on each" if len(found) > 1 else ""
+        return Check("GPU", "ok", f"TensorFlow trains on {', '.join(map(str, found))}{copies}")
     why = found if isinstance(found, str) else "its CUDA libraries are missing or do not load"
     return Check(
         "GPU",
@@ -179,6 +183,14 @@ def gpu() -> Check:
         f"an NVIDIA device is here and TensorFlow does not see it ({why}); training uses the CPU",
         "pip install 'toolchain[train,gpu]', and check the driver with nvidia-smi",
     )
+
+
+def workers(told: str) -> list[Check]:
+    """Whether training waits for other machines; nothing where TF_CONFIG is not set."""
+    if not told:
+        return []
+    found = "training waits for the other workers that it names"
+    return [Check(WORKERS, "note", found, f"unset {WORKERS} to train on this machine alone")]
 
 
 def processor() -> Check:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from toolchain.saved import from_plain
 from toolchain.terminal import say
+from toolchain.training.distribution import from_chief
 from toolchain.unfinished import Unfinished
 from toolchain.values import EpochRecord
 
@@ -108,7 +109,10 @@ class Checkpoint:
         Returns:
           None when there is no file, or one that does not fit: then nothing was set.
         """
-        if self._kept is None or not (path := self._kept.path(self._file)).exists():
+        if self._kept is None:
+            return None
+        path = self._agreed(self._kept)
+        if not path.exists():
             return None
         from safetensors import SafetensorError
 
@@ -133,6 +137,17 @@ class Checkpoint:
         say(f"{self._phase}: finished before, {progress.epoch} epochs")
         assign(changing(model), progress.weights)
         return progress
+
+    def _agreed(self, kept: Unfinished) -> Path:
+        """The file, which is the first machine's on every machine: one may be an epoch ahead."""
+        path = kept.path(self._file)
+        own = path.read_bytes() if path.exists() else b""
+        data = from_chief(own)
+        if data != own and data:
+            kept.write(self._file, data, self._reached(Progress()))
+        elif not data:
+            path.unlink(missing_ok=True)
+        return path
 
     @property
     def _file(self) -> str:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras
 
+from toolchain.errors import RecipeError
 from toolchain.recipe import Recipe
+from toolchain.training.distribution import described
 
 
 def configure(recipe: Recipe) -> str:
-    """Set seeds, precision policy and GPU memory growth; returns what will compute, in words."""
+    """Set seeds, precision policy and GPU memory growth; returns what will compute, in words.
+
+    Raises:
+      RecipeError: train.xla on several devices, whose gradients XLA cannot add up.
+      MachineError: TF_CONFIG cannot be used.
+    """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         try:
@@ -17,8 +24,13 @@ def configure(recipe: Recipe) -> str:
         except RuntimeError:
             # Growth is fixed once the GPU has been used in this process; the first stage set it.
             break
+    copies = described()
+    if copies and recipe.train.xla:
+        raise RecipeError([f"train.xla: expected false on {copies}; received true"], recipe.name)
     tf_keras.utils.set_random_seed(recipe.train.seed)
     tf_keras.mixed_precision.set_global_policy(recipe.train.precision)
     if not gpus:
-        return "CPU (no GPU that TensorFlow can use; see: toolchain doctor)"
-    return f"{len(gpus)} GPU, {recipe.train.precision}"
+        found = "CPU (no GPU that TensorFlow can use; see: toolchain doctor)"
+    else:
+        found = f"{len(gpus)} GPU, {recipe.train.precision}"
+    return f"{found}, {copies}" if copies else found

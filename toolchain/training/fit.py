@@ -8,7 +8,7 @@ its state is kept (`checkpoint`), and a loop that was stopped goes on from there
 from __future__ import annotations
 
 import time
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from toolchain.training.augment import mix
 from toolchain.training.average import Average
 from toolchain.training.batches import Examples
 from toolchain.training.checkpoint import Checkpoint, Progress, assign, changing, values
+from toolchain.training.distribution import own_part, own_seed
 from toolchain.training.dropout import seeded
 from toolchain.training.inference import Inference, of_any_length
 from toolchain.training.optimizer import optimizer_of, state_of
@@ -170,6 +171,7 @@ class _Stepper:
     def __init__(self, model: tf_keras.Model, plan: Plan) -> None:
         self.model = model
         self.plan = plan
+        self._devices = tf.distribute.get_strategy()
         self.inference = Inference(model, plan.prepare)
         self.slowed = Slowed(model, plan.depth_factor)
         self.average = Average(model, plan.ema) if plan.ema else None
@@ -212,44 +214,59 @@ class _Stepper:
         return mix(prepared, self.plan.mixup, seed) if self.plan.mixup else (prepared, None)
 
     def _compute(self, inputs: Any, labels: Any, share: Any, seed: Any) -> Any:
+        """A step of all devices: (mean loss, number of right answers)."""
+        before = self.slowed.before()
+        found = self._devices.run(self._own_step, (inputs, labels, share, seed))
+        self.slowed.after(before)
+        if self.average is not None:
+            self.average.follow()
+        return [self._devices.reduce(tf.distribute.ReduceOp.SUM, one, axis=None) for one in found]
+
+    def _own_step(self, inputs: Any, labels: Any, share: Any, seed: Any) -> Any:
+        """One device's part of it: its share of the mean loss, and its right answers."""
+        number = tf.cast(tf.shape(labels)[0], tf.float32)
+        partners = [] if share is None else [tf.reverse(labels, [0]), share]
+        (inputs, labels, *mixed), counts = own_part([inputs, labels, *partners])
         variables = self.model.trainable_variables
-        with tf.GradientTape() as tape, seeded(seed):
+        with tf.GradientTape() as tape, seeded(own_seed(seed)):
             logits = tf.cast(self.model(inputs, training=True), tf.float32)
-            loss = self._loss(inputs, logits, labels, share)
+            loss = tf.reduce_sum(counts * self._losses(inputs, logits, labels, mixed)) / number
+            loss += self._decay()
             scaled = self._scaled(loss)
         gradients = tape.gradient(scaled, variables)
         if isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        before = self.slowed.before()
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self.slowed.after(before)
-        if self.average is not None:
-            self.average.follow()
         predicted = tf.argmax(logits, axis=1, output_type=labels.dtype)
-        if share is not None:
+        if mixed:
+            others, share = mixed
             # Right is the class of which there is more.
-            labels = tf.where(share >= 0.5, labels, tf.reverse(labels, [0]))
-        return loss, tf.reduce_sum(tf.cast(predicted == labels, tf.float32))
+            labels = tf.where(share >= 0.5, labels, others)
+        return loss, tf.reduce_sum(counts * tf.cast(predicted == labels, tf.float32))
 
     def _scaled(self, loss: Any) -> Any:
         if isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
             return self.optimizer.get_scaled_loss(loss)
         return loss
 
-    def _loss(self, inputs: Any, logits: Any, labels: Any, share: Any) -> Any:
+    def _losses(self, inputs: Any, logits: Any, labels: Any, mixed: Sequence[Any]) -> Any:
         each = self._cross_entropy(logits, labels)
-        if share is not None:
-            each = share * each + (1 - share) * self._cross_entropy(logits, tf.reverse(labels, [0]))
+        if mixed:
+            others, share = mixed
+            each = share * each + (1 - share) * self._cross_entropy(logits, others)
         if self.plan.teacher is not None:
             taught = tf.nn.softmax(self.plan.teacher(inputs, training=False))
             asked = tf.nn.softmax_cross_entropy_with_logits(tf.stop_gradient(taught), logits)
             each = (1 - self.plan.distillation) * each + self.plan.distillation * asked
-        loss = tf.reduce_mean(each)
-        if self.plan.weight_decay:
-            kernels = [v for v in self.model.trainable_variables if "kernel" in v.name]
-            decay = tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
-            loss += self.plan.weight_decay * decay
-        return loss
+        return each
+
+    def _decay(self) -> Any:
+        """This device's share of the L2 on kernels."""
+        if not self.plan.weight_decay:
+            return 0.0
+        kernels = [v for v in self.model.trainable_variables if "kernel" in v.name]
+        decay = tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+        return self.plan.weight_decay * decay / self._devices.num_replicas_in_sync
 
     def _cross_entropy(self, logits: Any, labels: Any) -> Any:
         each = self._smoothed(logits, labels)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tf_keras import layers
 
 from toolchain.recipe.sections import HeadSection
+from toolchain.training.distribution import is_distributed
 from toolchain.training.dropout import Dropout
 
 LOGITS: Final = "logits"
@@ -85,7 +86,9 @@ def _dropped(x: Any, share: float, name: str) -> Any:
 
 
 def _normalised(x: Any, name: str) -> Any:
-    return layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn")(x)
+    return layers.BatchNormalization(
+        momentum=_MOMENTUM, synchronized=is_distributed(), name=f"{name}_bn"
+    )(x)
 
 
 def _output(x: Any, output: str, classes: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
+from toolchain.training.distribution import spread
 from toolchain.training.tensors import lent
 
 BATCH = 64
@@ -32,7 +34,7 @@ class Inference:
     def __init__(self, model: tf_keras.Model, prepare: Prepare) -> None:
         def forward(inputs: Any, seed: Any, changing: bool) -> Any:
             prepared = prepare(tf.cast(inputs, tf.float32), seed, changing)
-            return tf.cast(model(prepared, training=False), tf.float32)
+            return tf.cast(spread(partial(model, training=False), prepared), tf.float32)
 
         self.model = model
         self._forward = tf.function(forward, autograph=False)

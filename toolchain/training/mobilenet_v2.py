@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from tf_keras import layers
 
+from toolchain.training.distribution import is_distributed
+
 # (expansion, channels, repeats, stride) of the bottleneck groups.
 _GROUPS: Final = (
     (1, 16, 1, 1),
@@ -69,15 +71,20 @@ def _bottleneck(
     )(x)
     x = _norm_relu(x, prefix + "depthwise_BN", prefix + "depthwise_relu", momentum)
     x = layers.Conv2D(channels, 1, use_bias=False, name=prefix + "project")(x)
-    x = layers.BatchNormalization(epsilon=1e-3, momentum=momentum, name=prefix + "project_BN")(x)
+    x = _norm(x, prefix + "project_BN", momentum)
     if stride == 1 and width == channels:
         return layers.Add(name=prefix + "add")([inputs, x])
     return x
 
 
 def _norm_relu(x: Any, norm: str, relu: str, momentum: float) -> Any:
-    x = layers.BatchNormalization(epsilon=1e-3, momentum=momentum, name=norm)(x)
-    return layers.ReLU(6.0, name=relu)(x)
+    return layers.ReLU(6.0, name=relu)(_norm(x, norm, momentum))
+
+
+def _norm(x: Any, name: str, momentum: float) -> Any:
+    return layers.BatchNormalization(
+        epsilon=1e-3, momentum=momentum, synchronized=is_distributed(), name=name
+    )(x)
 
 
 def _divisible(value: float, divisor: int = 8) -> int:

@@ -18,6 +18,7 @@ from toolchain.training.augment import augment, is_active
 from toolchain.training.batches import Examples
 from toolchain.training.class_weights import class_weights
 from toolchain.training.device import configure
+from toolchain.training.distribution import strategy
 from toolchain.training.features import Features, place_for
 from toolchain.training.fit import Fitted
 from toolchain.training.network import build_network, start_index
@@ -51,6 +52,13 @@ def train_model(
       ModelError, MachineError: the backbone's weights, see `pretrained.weights_path`.
     """
     notes = [f"computed on {configure(recipe)}"]
+    with strategy().scope():
+        return _train(dataset, recipe, out, kept, notes)
+
+
+def _train(
+    dataset: Dataset, recipe: Recipe, out: Path, kept: Unfinished | None, notes: list[str]
+) -> TrainedModel:
     weights = weights_path(recipe)
     network = build_network(recipe, len(dataset.classes))
     start = _fine_tune_start(network, recipe)
