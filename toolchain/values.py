@@ -128,7 +128,7 @@ class EpochRecord:
     """One epoch as the history keeps it.
 
     Attributes:
-      phase: "train", "fine_tune" or "quantize".
+      phase: "train", "fine_tune", "prune", "cluster" or "quantize".
       epoch: counted from 1 in its phase; 0 is the state before the first step.
       loss, accuracy: mean over the train split during the epoch (accuracy in 0..1).
       validation_loss, validation_accuracy: over the validation split after it.

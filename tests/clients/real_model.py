@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import tf_keras
 from numpy.typing import NDArray
 
 from toolchain.contract import (
@@ -30,7 +31,7 @@ from toolchain.quantization.graph import IMAGE, KERNELS, Affine, Graph, snap_bia
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.training.batches import Examples
-from toolchain.training.network import build_network, feature_extractor
+from toolchain.training.network import POOL, build_network
 from toolchain.training.pretrained import weights_path
 from toolchain.training.stage import preparation
 from toolchain.training.weights import load_backbone
@@ -75,7 +76,8 @@ def write_real_export(folder: Path, pixels: Pixels, labels: NDArray[np.int64]) -
 def _graph(pixels: Pixels, labels: NDArray[np.int64], way: Preprocessing) -> Graph:
     network = build_network(recipe(), len(LABELS))
     load_backbone(network, weights_path(recipe()), fold_caffe=False)
-    features = feature_extractor(network).predict(normalise(pixels, way), verbose=0)
+    vector = tf_keras.Model(network.input, network.get_layer(POOL).output)
+    features = vector.predict(normalise(pixels, way), verbose=0)
     centre = features.mean(axis=0)
     gram = (features - centre).T @ (features - centre) + RIDGE * np.eye(features.shape[1])
     signs = np.where(labels == 0, LOGIT, -LOGIT)

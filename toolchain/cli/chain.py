@@ -64,7 +64,7 @@ STAGES: Final = {
         ),
         Stage(
             "train",
-            ("input", "model", "augment", "train", "fine_tune"),
+            ("input", "model", "augment", "train", "fine_tune", "compress"),
             ("data",),
             stages.train,
             stages.show_train,

@@ -194,6 +194,12 @@ def _variables(model: tf_keras.Model) -> dict[str, Any]:
     return named
 
 
+def kernel_variables(model: tf_keras.Model) -> dict[str, Any]:
+    """The unrounded kernels of a QAT model that are trained, under the names of their layers."""
+    named = _variables(model).items()
+    return {name.removesuffix("/kernel"): one for name, one in named if name.endswith("/kernel")}
+
+
 def get_arrays(model: tf_keras.Model) -> Arrays:
     """The unrounded weights of a QAT model, under the graph's names."""
     return {name: variable.numpy() for name, variable in _variables(model).items()}

@@ -20,6 +20,7 @@ from toolchain.quantization.calibrate import calibrate, calibration_examples
 from toolchain.quantization.float_layers import Fallback, Gate, check_layers, cost, fall_back
 from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import Affine, Graph, ranges_of, snap_biases
+from toolchain.quantization.preserved import compressed, ties_of
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import Recipe
@@ -97,6 +98,7 @@ def quantize_model(
         ema=recipe.train.ema,
         best_by="accuracy",
         baseline=True,
+        ties=ties_of(model, graph, recipe.compress),
         distillation=settings.distillation,
         teacher=to_keras(graph) if settings.distillation else None,
     )
@@ -132,6 +134,7 @@ def quantize_model(
             f"{len(ranges)} activation ranges from {len(sample)} training images "
             f"({settings.ranges})",
             *([fitted.warning] if fitted.warning else []),
+            *([left] if (left := compressed(best, recipe.compress)) else []),
             *notes,
         ),
     )

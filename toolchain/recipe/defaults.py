@@ -68,6 +68,8 @@ def cross_check(recipe: Recipe) -> list[str]:
                 f"not their features, received {views}"
             )
     mistakes += _backbone_mistakes(recipe) + _head_mistakes(recipe) + _plateau_mistakes(recipe)
+    if recipe.compress.clusters == 1:
+        mistakes.append("compress.clusters: expected 0 or at least 2, received 1")
     if LAST_LAYER in recipe.quantize.skip_layers and recipe.export.int8_io == "uint8":
         mistakes.append(
             f"quantize.skip_layers: expected no {LAST_LAYER}, whose output would be float, with "

@@ -211,6 +211,18 @@ class FineTuneSection:
 
 
 @dataclass(frozen=True, slots=True)
+class CompressSection:
+    """[compress]: smaller after zip; the whole network is trained so, and stays so in QAT."""
+
+    sparsity: float = setting(
+        0.0, "share of zeros in the kernels of convolutions and dense layers", low=0.0, high=0.95
+    )
+    clusters: int = setting(0, "different values a kernel; 0: any", low=0, high=256)
+    epochs: int = setting(4, "of pruning, and of clustering", low=2, high=10_000)
+    learning_rate: float = setting(1e-4, "of both", low=1e-8, high=1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizeSection:
     """[quantize]: quantization-aware training, started from calibrated ranges."""
 
@@ -362,6 +374,7 @@ class Recipe:
     augment: AugmentSection = field(default_factory=AugmentSection)
     train: TrainSection = field(default_factory=TrainSection)
     fine_tune: FineTuneSection = field(default_factory=FineTuneSection)
+    compress: CompressSection = field(default_factory=CompressSection)
     quantize: QuantizeSection = field(default_factory=QuantizeSection)
     export: ExportSection = field(default_factory=ExportSection)
     verify: VerifySection = field(default_factory=VerifySection)
@@ -393,6 +406,7 @@ SECTIONS: dict[str, type[Any]] = {
     "augment": AugmentSection,
     "train": TrainSection,
     "fine_tune": FineTuneSection,
+    "compress": CompressSection,
     "quantize": QuantizeSection,
     "export": ExportSection,
     "verify": VerifySection,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,13 @@ class Average:
         share = 1.0 - tf.minimum(self._decay, (1.0 + steps) / (10.0 + steps))
         for average, weight in zip(self._averages, self._weights, strict=True):
             average.assign_sub(tf.cast(share, weight.dtype) * (average - weight))
+
+    def forget_zeros(self, kernels: Sequence[Any]) -> None:
+        """Be zero where one of these weights is: what was pruned has no past."""
+        pruned = {id(kernel) for kernel in kernels}
+        for average, weight in zip(self._averages, self._weights, strict=True):
+            if id(weight) in pruned:
+                average.assign(tf.where(weight == 0, tf.zeros_like(average), average))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -143,10 +143,12 @@ class Checkpoint:
         path = kept.path(self._file)
         own = path.read_bytes() if path.exists() else b""
         data = from_chief(own)
-        if data != own and data:
+        if data == own:
+            return path
+        if data:
             kept.write(self._file, data, self._reached(Progress()))
-        elif not data:
-            path.unlink(missing_ok=True)
+        else:
+            path.unlink()
         return path
 
     @property

@@ -127,10 +127,16 @@ def _trained(
             learning_rate=rate_at(plan, float(epoch), history),
             seconds=round(time.monotonic() - started, 3),
         )
-        if progress.best < 0 or _score(record, plan) > _score(history[progress.best], plan):
+        if epoch >= plan.best_from and _is_better(record, progress, plan):
             progress.best, progress.weights = len(history), values(changing(stepper.model))
     history.append(record)
     return record
+
+
+def _is_better(record: EpochRecord, progress: Progress, plan: Plan) -> bool:
+    if progress.best < 0:
+        return True
+    return _score(record, plan) > _score(progress.history[progress.best], plan)
 
 
 def _score(record: EpochRecord, plan: Plan) -> tuple[float, float]:
@@ -158,6 +164,7 @@ def _epoch(
     label = f"{plan.phase} {epoch}/{plan.epochs}{last}"
     for step, (inputs, labels) in enumerate(track(batches, label, total=steps)):
         rate = rate_at(plan, epoch - 1 + step / steps, history)
+        stepper.prune(epoch, step, epoch - 1 + step / steps)
         seed = tf.constant([plan.seed, (epoch * 1_000_003 + step) % (2**31)], tf.int32)
         step_loss, step_correct = stepper(inputs, labels, seed, rate)
         loss += step_loss * len(labels)
@@ -192,6 +199,14 @@ class _Stepper:
             self._traced = self._step.get_concrete_function(*specs)
         return self._traced(*arguments)
 
+    def prune(self, epoch: int, step: int, epochs_done: float) -> None:
+        """Take weights before a step, where the plan does so before this one."""
+        ties = self.plan.ties
+        if ties is not None and ties.is_due(epoch, step):
+            ties.prune(epochs_done)
+            if self.average is not None:
+                self.average.forget_zeros(ties.kernels)
+
     def state(self) -> dict[str, list[Any]]:
         """Group -> variables: all that the next step depends on and this loop changes."""
         average = [] if self.average is None else self.average.variables
@@ -216,8 +231,11 @@ class _Stepper:
     def _compute(self, inputs: Any, labels: Any, share: Any, seed: Any) -> Any:
         """A step of all devices: (mean loss, number of right answers)."""
         before = self.slowed.before()
+        tied = [] if self.plan.ties is None else self.plan.ties.before()
         found = self._devices.run(self._own_step, (inputs, labels, share, seed))
         self.slowed.after(before)
+        if self.plan.ties is not None:
+            self.plan.ties.after(tied)
         if self.average is not None:
             self.average.follow()
         return [self._devices.reduce(tf.distribute.ReduceOp.SUM, one, axis=None) for one in found]

@@ -54,11 +54,6 @@ def _backbone(recipe: Recipe, inputs: Any) -> Any:
     return mobilenet_v2(inputs, float(model.alpha or 1.0), momentum)
 
 
-def feature_extractor(network: tf_keras.Model) -> tf_keras.Model:
-    """The part of `network` up to the vector that its head reads."""
-    return tf_keras.Model(network.input, network.get_layer(POOL).output, name="features")
-
-
 def _pool(pool: str) -> Any:
     if pool == "flatten":
         return layers.Flatten(name=POOL)

@@ -10,6 +10,7 @@ import tf_keras
 from toolchain.recipe import Recipe
 from toolchain.terminal import say
 from toolchain.training.batches import Examples
+from toolchain.training.compression import Ties, cluster, described, kernels_of
 from toolchain.training.features import Features, Source, as_is, source_of
 from toolchain.training.fit import Fitted, finished, fit
 from toolchain.training.network import backbone_layers
@@ -118,3 +119,34 @@ def on_photos(
         f"trained weights of {network.count_params():,}"
     )
     return fit(network, photos["train"], photos["validation"], plan, kept)
+
+
+def compress(
+    network: tf_keras.Model,
+    photos: Mapping[Split, Examples],
+    plan: Plan,
+    recipe: Recipe,
+    kept: Unfinished | None,
+) -> tuple[list[Fitted], list[str]]:
+    """Prune and cluster the trained network, as far as the recipe asks; all of it is trained.
+
+    Returns:
+      What the phases left and, in words, what they came to.
+    """
+    asked, fitted = recipe.compress, []
+    freeze(network, 0)
+    kernels, half = kernels_of(network), asked.epochs // 2
+    plan = replace(
+        plan, epochs=asked.epochs, learning_rate=asked.learning_rate, patience=asked.epochs + 1
+    )
+    if asked.sparsity:
+        ties = Ties(kernels, sparsity=asked.sparsity, ramp=half)
+        pruning = replace(plan, phase="prune", ties=ties, best_from=half + 1)
+        fitted.append(on_photos(network, photos, pruning, kept))
+    if asked.clusters:
+        cluster(kernels, asked.clusters)
+        ties = Ties(kernels, clustered=True)
+        clustering = replace(plan, phase="cluster", ties=ties, baseline=True)
+        fitted.append(on_photos(network, photos, clustering, kept))
+    notes = [f"compressed: {described([kernel.numpy() for kernel in kernels])}"] if fitted else []
+    return fitted, notes

@@ -7,6 +7,7 @@ from typing import Literal
 
 import tf_keras
 
+from toolchain.training.compression import Ties
 from toolchain.training.inference import Prepare
 
 
@@ -27,6 +28,8 @@ class Plan:
       mixup: alpha of `augment.mix`; 0 leaves it out.
       best_by: validation "loss", or "accuracy" and then loss. On the 394 validation photos of
         cats-vs-dogs accuracy chose the first epoch of a head; a small split has few accuracies.
+      ties: what of the kernels a step must leave as it is; None: nothing.
+      best_from: the first epoch that may be the best one; before it, weights are not final in form.
       teacher: a model of the same input, whose answers are part of the loss; it is not trained.
       ema: decay of an exponential moving average of the weights, which is what validation measures
         and what is kept; 0 leaves it out.
@@ -56,5 +59,7 @@ class Plan:
     ema: float = 0.0
     best_by: Literal["loss", "accuracy"] = "loss"
     baseline: bool = False
+    ties: Ties | None = None
+    best_from: int = 0
     teacher: tf_keras.Model | None = None
     distillation: float = 0.0

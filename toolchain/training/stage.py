@@ -22,7 +22,7 @@ from toolchain.training.distribution import strategy
 from toolchain.training.features import Features, place_for
 from toolchain.training.fit import Fitted
 from toolchain.training.network import build_network, start_index
-from toolchain.training.phases import Phase, Transfer, on_photos
+from toolchain.training.phases import Phase, Transfer, compress, on_photos
 from toolchain.training.plan import Plan
 from toolchain.training.pretrained import weights_path
 from toolchain.training.weights import arrays_of, load_backbone, save_weights
@@ -77,6 +77,8 @@ def _train(
             features = Features(place, plan.prepare, plan.seed)
             phases, told = Transfer(network, recipe, photos, kept, features).run(planned)
         notes += told
+    compressed, told = compress(network, photos, plan, recipe, kept)
+    phases, notes = phases + compressed, notes + told
     notes += [phase.warning for phase in phases if phase.warning]
     history, best = join(phases)
     save_weights(arrays_of(network), out / WEIGHTS_FILE)

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from toolchain.report.drawings import svg
 from toolchain.values import EpochRecord
 
-PHASES: Final = {"train": "head", "fine_tune": "fine-tune", "quantize": "QAT"}
+PHASES: Final = {
+    "train": "head",
+    "fine_tune": "fine-tune",
+    "prune": "prune",
+    "cluster": "cluster",
+    "quantize": "QAT",
+}
 _SIZE: Final = (4.1, 2.8)
 # Up to so many epochs each gets a dot.
 _FEW_EPOCHS: Final = 15
