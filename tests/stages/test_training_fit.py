@@ -87,6 +87,20 @@ def test_distillation_learns_the_teachers_answers_whatever_the_labels_say() -> N
     assert agreement[0.0] < 0.7
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_with_a_teacher_validation_asks_for_its_answers(share: float) -> None:
+    """The teacher itself has the entropy of its answers; another model more."""
+    teacher, validation = model_of(seed=3), blobs(64, seed=1)
+    plan = replace(PLAN, epochs=1, baseline=True, teacher=teacher, distillation=share)
+    probabilities = softmax(Inference(teacher, as_is).logits(validation))
+    own = probabilities[np.arange(64), validation.labels[validation.rows]]
+    entropy = -(probabilities * np.log(probabilities)).sum(axis=1).mean()
+    expected = share * entropy - (1 - share) * np.log(own).mean()
+    copied = fit(model_of(seed=3), blobs(), validation, plan).history[0]
+    assert copied.validation_loss == pytest.approx(expected, abs=TOLERANCE["loss"])
+    assert fit(model_of(seed=4), blobs(), validation, plan).history[0].validation_loss > entropy
+
+
 def test_the_same_seed_gives_the_same_weights() -> None:
     found = []
     for seed in (5, 5, 6):

@@ -96,7 +96,9 @@ def quantize_model(
         mixup=recipe.augment.mixup,
         patience=recipe.train.patience,
         ema=recipe.train.ema,
-        best_by="accuracy",
+        # What copies the float model is measured by how well it does: a few hundred labels cannot
+        # tell a copy from a worse one that chance likes better.
+        best_by="loss" if settings.distillation else "accuracy",
         baseline=True,
         ties=ties_of(model, graph, recipe.compress),
         distillation=settings.distillation,

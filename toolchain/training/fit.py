@@ -101,7 +101,7 @@ def _start(stepper: _Stepper, validation: Examples) -> Progress:
     """The state before the first step, measured where the plan asks for it."""
     progress, plan = Progress(weights=values(changing(stepper.model))), stepper.plan
     if plan.baseline:
-        loss, accuracy = stepper.inference.evaluate(validation)
+        loss, accuracy = stepper.measure(validation)
         progress.history.append(
             EpochRecord(plan.phase, 0, loss, accuracy, loss, accuracy, 0.0, 0.0)
         )
@@ -123,7 +123,7 @@ def _trained(
             epoch,
             loss,
             accuracy,
-            *stepper.inference.evaluate(validation),
+            *stepper.measure(validation),
             learning_rate=rate_at(plan, float(epoch), history),
             seconds=round(time.monotonic() - started, 3),
         )
@@ -180,6 +180,7 @@ class _Stepper:
         self.plan = plan
         self._devices = tf.distribute.get_strategy()
         self.inference = Inference(model, plan.prepare)
+        self._teacher = Inference(plan.teacher, plan.prepare) if plan.teacher else None
         self.slowed = Slowed(model, plan.depth_factor)
         self.average = Average(model, plan.ema) if plan.ema else None
         self.optimizer = optimizer_of(plan.optimizer, plan.learning_rate)
@@ -215,6 +216,10 @@ class _Stepper:
             "optimizer": state_of(self.optimizer),
             "average": average,
         }
+
+    def measure(self, examples: Examples) -> tuple[float, float]:
+        """Loss, of labels and teacher as in training, and accuracy."""
+        return self.inference.evaluate(examples, self._teacher, self.plan.distillation)
 
     def averaged(self) -> AbstractContextManager[None]:
         """The model has the averaged weights inside, where they are asked for."""

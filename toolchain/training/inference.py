@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -67,14 +68,31 @@ class Inference:
         for step, (inputs, _) in enumerate(batches, start=(view or 0) * steps + first):
             yield forward(lent(inputs), tf.constant([seed, step], tf.int32)).numpy()
 
-    def evaluate(self, examples: Examples) -> tuple[float, float]:
-        """Mean cross-entropy and top-1 accuracy (0..1)."""
+    def evaluate(
+        self, examples: Examples, teacher: Inference | None = None, share: float = 0.0
+    ) -> tuple[float, float]:
+        """Mean loss and top-1 accuracy (0..1).
+
+        Args:
+          examples: what to ask about.
+          teacher: a model whose answers are asked for beside the labels.
+          share: of the cross-entropy with them in the loss; the rest is that with the labels.
+        """
         labels, at = examples.labels[examples.rows], 0
         losses, right = np.empty(len(labels), np.float32), 0
-        for logits in self.outputs(examples):
+        taught = teacher.outputs(examples) if teacher else itertools.repeat(None)
+        for logits, answers in zip(self.outputs(examples), taught, strict=False):
             here = slice(at, at := at + len(logits))
-            peak = logits.max(axis=1, keepdims=True)
-            log_sum = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
-            losses[here] = log_sum - logits[np.arange(len(logits)), labels[here]]
+            logs = _log_softmax(logits)
+            losses[here] = -logs[np.arange(len(logs)), labels[here]]
+            if answers is not None:
+                asked = -(np.exp(_log_softmax(answers)) * logs).sum(axis=1)
+                losses[here] = (1 - share) * losses[here] + share * asked
             right += int((logits.argmax(axis=1) == labels[here]).sum())
         return float(losses.mean()), right / len(labels)
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    below = logits - logits.max(axis=1, keepdims=True)
+    logs: NDArray[np.float32] = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
+    return logs
