@@ -94,7 +94,7 @@ def test_integer_files_are_much_smaller(digits_run) -> None:
 
 def test_contract_json_is_json_with_a_schema(digits_run) -> None:
     data = json.loads((digits_run.run.stage("export") / "contract.json").read_text())
-    assert data["schema"] == 2
+    assert data["schema"] == 3
     assert set(data["files"]) == set(NAMES)
 
 

@@ -122,7 +122,7 @@ size = 64
 backbone = "vgg16"
 
 [train]
-epochs = 15
+epochs = 60
 batch_size = 16
 
 [fine_tune]

@@ -36,6 +36,15 @@ def test_other_files_are_no_reason_to_quantize_again() -> None:
     assert key("int8-qat") == asked
 
 
+def test_what_is_seen_of_photos_is_a_reason_to_decode_them_again() -> None:
+    """Else a network would be trained on whole photos, and its clients would crop them."""
+    keys = set()
+    for shown in ({"size": 32}, {"size": 48}, {"size": 32, "crop": 0.875}):
+        recipe = parse_recipe({"data": {"source": "digits"}, "input": shown}, name="digits")
+        keys.add(sha256_json(depends_on(STAGES["data"], recipe, {})))
+    assert len(keys) == 3
+
+
 def test_training_is_a_reason() -> None:
     """int8-ptq alone is calibrated only; int8-qat added to it needs the epochs."""
     assert key("fp32", "int8-ptq") != key("fp32", "int8-ptq", "int8-qat")

@@ -99,6 +99,13 @@ def test_a_submission_of_no_table_of_pixels(given, tmp_path: Path, call) -> None
     assert not path.exists()
 
 
+def test_a_submission_is_no_json(tmp_path: Path, call) -> None:
+    model, path = write_float_onnx(tmp_path), tmp_path / "submission.csv"
+    error, _, _ = call("predict", model, tmp_path / "t.csv", "--submission", path, "--json")
+    assert isinstance(error, InputError)
+    assert "received both" in error.what
+
+
 def test_predict_with_a_text_file_named_jpg(tmp_path: Path, call) -> None:
     (tmp_path / "no.jpg").write_text("hello")
     error, out, _ = call("predict", write_float_onnx(tmp_path), tmp_path / "no.jpg", "--json")

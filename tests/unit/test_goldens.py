@@ -25,6 +25,7 @@ from tiny_tflite import build_tflite, uint8_contract, write_tflite
 
 from toolchain.errors import ExitCode, InputError, ModelError
 from toolchain.goldens import check_client, replay
+from toolchain.goldens.mistakes import explain_pixels
 from toolchain.images import preprocess
 from toolchain.images.preprocess import Frame, Preprocessing
 from toolchain.runtimes import open_runner
@@ -422,3 +423,16 @@ def test_answers_need_a_contract() -> None:
     result = toolchain("verify", "--answers", "x.json")
     assert result.returncode == ExitCode.INPUT
     assert "--contract" in result.stderr
+
+
+def test_pixels_that_are_a_step_off_are_no_mistake_of_the_crop() -> None:
+    """Another decoder's pixels: where the whole photo is right, taking it explains nothing."""
+    random = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    noise = random.integers(0, 255, (40, 30, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG")
+    whole = Frame(SIZE)
+    right = preprocess.pixels_of(buffer.getvalue(), "noise", whole)
+    assert explain_pixels([buffer.getvalue()], right[None] + np.uint8(1), whole) is None
+    mistake = explain_pixels([buffer.getvalue()], right[None], FRAME)
+    assert mistake is not None and "the whole photo" in mistake.what

@@ -156,7 +156,8 @@ def depends_on(stage: Stage, recipe: Recipe, upstream: Mapping[str, str]) -> dic
         "toolchain": __version__,
         "name": recipe.name,
         "recipe": {name: recipe.section(name) for name in stage.sections},
-        "size": recipe.input.size if stage.name == "data" else None,
+        # All of [input] that the photos of the data stage depend on.
+        "frame": [recipe.input.size, recipe.input.crop] if stage.name == "data" else None,
         "external": stage.external(recipe) if stage.external else None,
         "upstream": dict(upstream),
     }

@@ -45,6 +45,11 @@ def predict(
     from toolchain.runtimes import IsolatedRunner
 
     if submission is not None:
+        if as_json:
+            raise InputError(
+                "expected --submission or --json, received both",
+                remedy="leave --json out: the submission is a file",
+            )
         with IsolatedRunner.open(file, threads=threads) as runner:
             _submit(runner, images, submission)
         return

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from toolchain.contract import Contract, read_contract_file
 from toolchain.errors import InputError
-from toolchain.goldens.mistakes import PIXEL_MISTAKES, wrong_normalisations
+from toolchain.goldens.mistakes import pixel_mistakes, wrong_normalisations
 from toolchain.goldens.record import FOLDER, Finding, Goldens, read_goldens, rows_of
 from toolchain.goldens.replay import Replayed, golden_pixels
 from toolchain.images.decode import read_file
@@ -134,7 +134,7 @@ def _explain(case: _Case, output: NDArray[np.float32], close: float, said: str) 
     }
     frame = case.contract.preprocessing.frame
     with IsolatedRunner.open(case.path) as runner:
-        for mistake in PIXEL_MISTAKES:
+        for mistake in pixel_mistakes(frame):
             wrong = np.stack([mistake.make(data, frame) for data in case.images])
             found[mistake.step, mistake.what] = _difference(case.scores, runner.run(wrong))
         if case.contract.input.dtype == "float32":

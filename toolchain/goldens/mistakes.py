@@ -101,15 +101,20 @@ PIXEL_MISTAKES: Final = (
         "bicubic instead of bilinear",
         lambda data, frame: _resized(_rgb(data), frame, Image.Resampling.BICUBIC),
     ),
-    PixelMistake("resize", "the middle is cropped instead of the whole stretched", _square),
+    PixelMistake("resize", "cropped to a square instead of stretched", _square),
     PixelMistake("resize", "padded to a square instead of stretched", _padded),
     PixelMistake("resize", "resized to one pixel too many, then cut", _one_larger),
-    PixelMistake(
-        "resize",
-        "the whole photo is taken instead of its middle",
-        lambda data, frame: _resized(_rgb(data), Frame(frame.size)),
-    ),
 )
+_WHOLE: Final = PixelMistake(
+    "resize",
+    "the whole photo is taken instead of its middle",
+    lambda data, frame: _resized(_rgb(data), Frame(frame.size)),
+)
+
+
+def pixel_mistakes(frame: Frame) -> tuple[PixelMistake, ...]:
+    """The mistakes that can be made with such a frame: of a whole photo nothing is left out."""
+    return (*PIXEL_MISTAKES, _WHOLE) if frame.crop < 1 else PIXEL_MISTAKES
 
 
 def wrong_normalisations(right: Preprocessing) -> dict[str, Preprocessing]:
@@ -131,12 +136,13 @@ def explain_pixels(images: list[bytes], found: Pixels, frame: Frame) -> PixelMis
 
     Close is a quarter of a grey level on average: decoders and kernels round differently.
     """
+    mistakes = pixel_mistakes(frame)
     distances = [
         _distance(found, np.stack([mistake.make(data, frame) for data in images]))
-        for mistake in PIXEL_MISTAKES
+        for mistake in mistakes
     ]
     best = int(np.argmin(distances))
-    return PIXEL_MISTAKES[best] if distances[best] < _CLOSE else None
+    return mistakes[best] if distances[best] < _CLOSE else None
 
 
 _CLOSE: Final = 0.25

@@ -29,9 +29,10 @@ def ties_of(model: tf_keras.Model, graph: Graph, asked: CompressSection) -> Ties
 
 def compressed(graph: Graph, asked: CompressSection) -> str:
     """What is left of it in the integers of int8 files, in words; empty where none was asked."""
-    if not asked.sparsity and not asked.clusters:
+    if not (asked.sparsity or asked.clusters) or not _names(graph):
         return ""
-    nodes = [node for node in graph.nodes if node.name in _names(graph)]
+    names = set(_names(graph))
+    nodes = [node for node in graph.nodes if node.name in names]
     kernels = [(graph.arrays[f"{node.name}/kernel"], node.op) for node in nodes]
     integers = [stored_weights(one, weight_scales(one, op), one.ndim - 1) for one, op in kernels]
     return f"compressed integers: {described(integers)}"

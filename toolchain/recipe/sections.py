@@ -75,12 +75,7 @@ class InputSection:
     """[input]: what the network is given."""
 
     size: int | None = setting(None, "width and height in pixels", low=32, high=1024)
-    crop: float = setting(
-        1.0,
-        "share of width and height kept, around the middle",
-        low=0.1,
-        high=1.0,
-    )
+    crop: float = setting(1.0, "share of both sides kept, in the middle", low=0.1, high=1.0)
     pixels: str = setting(
         "backbone",
         "range of the input: symmetric is about [-1, 1], unit is [0, 1], caffe is VGG16's own",
@@ -400,15 +395,7 @@ class Recipe:
 
 
 SECTIONS: dict[str, type[Any]] = {
-    "data": DataSection,
-    "input": InputSection,
-    "model": ModelSection,
-    "augment": AugmentSection,
-    "train": TrainSection,
-    "fine_tune": FineTuneSection,
-    "compress": CompressSection,
-    "quantize": QuantizeSection,
-    "export": ExportSection,
-    "verify": VerifySection,
-    "benchmark": BenchmarkSection,
+    one.name: type(one.default_factory())
+    for one in dataclasses.fields(Recipe)
+    if one.default_factory is not dataclasses.MISSING
 }

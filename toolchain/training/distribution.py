@@ -2,8 +2,9 @@
 
 A step on many devices is the step on one, up to the order in which sums are added: batches are
 drawn, augmented and mixed before they are shared out, gradients are added up, and statistics of
-BatchNormalization are those of the whole batch. Each machine runs the same command, computes
-features and validation for itself, and decides the same.
+BatchNormalization are those of the whole batch (and of a few of its photos once more, where it
+does not divide by the devices). Each machine runs the same command, computes features for itself,
+and decides by what the first one found on validation photos.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def is_distributed() -> bool:
 def own_part(tensors: Sequence[Any]) -> tuple[list[Any], Any]:
     """Inside a step: this device's rows of tensors [n, ...], and which of them count.
 
-    Parts are of one length. Where n is no multiple of it the last row is repeated; such rows have
-    the weight 0, others 1, float32 [rows].
+    Parts are of one length. Where n is no multiple of it the first rows are there once more; such
+    rows have the weight 0, others 1, float32 [rows].
     """
     context = tf.distribute.get_replica_context()
     return _part(tensors, context.replica_id_in_sync_group, context.num_replicas_in_sync)
@@ -101,8 +102,7 @@ def _part(tensors: Sequence[Any], index: Any, count: int) -> tuple[list[Any], An
         return list(tensors), tf.ones([length])
     each = (length + count - 1) // count
     rows = index * each + tf.range(each)
-    inside = tf.minimum(rows, length - 1)
-    return [tf.gather(one, inside) for one in tensors], tf.cast(rows < length, tf.float32)
+    return [tf.gather(one, rows % length) for one in tensors], tf.cast(rows < length, tf.float32)
 
 
 def spread(function: Callable[[Any], Any], batch: Any) -> Any:

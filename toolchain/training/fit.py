@@ -1,12 +1,13 @@
 """The training loop: epochs, validation, early stopping, the best weights kept.
 
-One loop for the head on cached features, fine-tuning on pixels, training from scratch and
-quantization-aware training; they differ in the model, the examples and the `Plan`. After each epoch
-its state is kept (`checkpoint`), and a loop that was stopped goes on from there.
+One loop for the head and fine-tuning, on features or pixels, for training from scratch, pruning,
+clustering and quantization-aware training; they differ in the model, the examples and the `Plan`.
+After each epoch its state is kept (`checkpoint`), and a loop that was stopped goes on from there.
 """
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +24,7 @@ from toolchain.training.augment import mix
 from toolchain.training.average import Average
 from toolchain.training.batches import Examples
 from toolchain.training.checkpoint import Checkpoint, Progress, assign, changing, values
-from toolchain.training.distribution import own_part, own_seed
+from toolchain.training.distribution import from_chief, own_part, own_seed
 from toolchain.training.dropout import seeded
 from toolchain.training.inference import Inference, of_any_length
 from toolchain.training.optimizer import optimizer_of, state_of
@@ -219,7 +220,9 @@ class _Stepper:
 
     def measure(self, examples: Examples) -> tuple[float, float]:
         """Loss, of labels and teacher as in training, and accuracy."""
-        return self.inference.evaluate(examples, self._teacher, self.plan.distillation)
+        found = self.inference.evaluate(examples, self._teacher, self.plan.distillation)
+        # Processors of other kinds round otherwise, and what is best is decided on every machine.
+        return struct.unpack("2d", from_chief(struct.pack("2d", *found)))
 
     def averaged(self) -> AbstractContextManager[None]:
         """The model has the averaged weights inside, where they are asked for."""

@@ -137,7 +137,11 @@ def compress(
     freeze(network, 0)
     kernels, half = kernels_of(network), asked.epochs // 2
     plan = replace(
-        plan, epochs=asked.epochs, learning_rate=asked.learning_rate, patience=asked.epochs + 1
+        plan,
+        epochs=asked.epochs,
+        learning_rate=asked.learning_rate,
+        warmup_epochs=0.0,
+        patience=asked.epochs + 1,
     )
     if asked.sparsity:
         ties = Ties(kernels, sparsity=asked.sparsity, ramp=half)
@@ -146,7 +150,8 @@ def compress(
     if asked.clusters:
         cluster(kernels, asked.clusters)
         ties = Ties(kernels, clustered=True)
-        clustering = replace(plan, phase="cluster", ties=ties, baseline=True)
+        # XLA has no groups whose number follows from the values.
+        clustering = replace(plan, phase="cluster", ties=ties, baseline=True, xla=False)
         fitted.append(on_photos(network, photos, clustering, kept))
     notes = [f"compressed: {described([kernel.numpy() for kernel in kernels])}"] if fitted else []
     return fitted, notes
