@@ -381,8 +381,7 @@ class Recipe:
 
     def section(self, name: str) -> dict[str, Any]:
         """One section as plain data: what a stage that reads it depends on."""
-        value = getattr(self, name)
-        return dataclasses.asdict(value)
+        return dataclasses.asdict(getattr(self, name))
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain data."""
