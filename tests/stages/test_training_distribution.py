@@ -19,9 +19,6 @@ from toolchain.values import TrainedModel
 
 SCRIPT = Path(distributed_training.__file__)
 TESTS = SCRIPT.parents[1]
-NETWORKS = ("scratch", "transfer")
-# Each process costs seconds: what workers do on features is what devices do on them.
-OF_WORKERS = "scratch"
 # Sums of float32 in another order, through seven steps.
 TOLERANCE = 2e-5
 SECONDS = 240
@@ -59,19 +56,35 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def outs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What one device made, two devices, and two workers on the loopback address."""
-    root = tmp_path_factory.mktemp("distributed")
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("distributed")
+
+
+def on_devices(root: Path, network: str) -> dict[str, Path]:
+    """What one device made of a network, and two."""
+    folders = {name: root / f"{name} {network}" for name in ("one", "two")}
     started = {
-        name: start(root / name, count, *NETWORKS) for name, count in (("one", 1), ("two", 2))
+        name: start(folder, count, network)
+        for (name, folder), count in zip(folders.items(), (1, 2), strict=True)
     }
+    return {name: ended(folders[name], process) for name, process in started.items()}
+
+
+@pytest.fixture(scope="module")
+def scratch(root: Path) -> dict[str, Path]:
+    return on_devices(root, "scratch")
+
+
+@pytest.fixture(scope="module")
+def workers(root: Path) -> dict[str, Path]:
+    """What two workers on the loopback address made of the same network."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    started = {}
     for index in range(2):
         task = {"type": "worker", "index": index}
-        told = json.dumps({"cluster": {"worker": workers}, "task": task})
-        started[f"worker {index}"] = start(
-            root / f"worker {index}", 1, OF_WORKERS, **{VARIABLE: told}
-        )
+        told = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        name = f"worker {index}"
+        started[name] = start(root / name, 1, "scratch", **{VARIABLE: told})
     return {name: ended(root / name, process) for name, process in started.items()}
 
 
@@ -79,37 +92,54 @@ def weights(folder: Path, part: str = "train") -> dict[str, np.ndarray]:
     return read_safetensors(folder / part / "weights.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("name", "network"), [*(("two", network) for network in NETWORKS), ("worker 0", OF_WORKERS)]
-)
-def test_the_weights_are_those_of_one_device(outs, name: str, network: str) -> None:
-    one, several = (weights(outs[which] / network) for which in ("one", name))
-    assert one.keys() == several.keys()
-    for key, array in one.items():
-        np.testing.assert_allclose(several[key], array, atol=TOLERANCE, rtol=0, err_msg=key)
+def assert_alike(several: Path, one: Path) -> None:
+    found, expected = weights(several), weights(one)
+    assert found.keys() == expected.keys()
+    for key, array in expected.items():
+        np.testing.assert_allclose(found[key], array, atol=TOLERANCE, rtol=0, err_msg=key)
 
 
-def test_both_workers_end_alike_bit_for_bit(outs) -> None:
-    first, second = (weights(outs[f"worker {index}"] / OF_WORKERS) for index in range(2))
+def test_the_weights_are_those_of_one_device(scratch) -> None:
+    assert_alike(scratch["two"] / "scratch", scratch["one"] / "scratch")
+
+
+@pytest.mark.slow
+def test_features_and_fine_tuning_are_those_of_one_device(root: Path) -> None:
+    outs = on_devices(root, "transfer")
+    assert_alike(outs["two"] / "transfer", outs["one"] / "transfer")
+
+
+@pytest.mark.slow
+def test_the_weights_of_workers_are_those_of_one_device(workers, scratch) -> None:
+    assert_alike(workers["worker 0"] / "scratch", scratch["one"] / "scratch")
+
+
+@pytest.mark.slow
+def test_both_workers_end_alike_bit_for_bit(workers) -> None:
+    first, second = (weights(workers[f"worker {index}"] / "scratch") for index in range(2))
     assert all(np.array_equal(second[key], array) for key, array in first.items())
 
 
-def test_a_worker_that_lost_what_it_kept_takes_the_firsts(outs) -> None:
+@pytest.mark.slow
+def test_a_worker_that_lost_what_it_kept_takes_the_firsts(workers) -> None:
     """It would wait for ever, or train alone, if both did not go on from one state."""
-    folder = outs["worker 1"] / OF_WORKERS
+    folder = workers["worker 1"] / "scratch"
     before, after = weights(folder), weights(folder, "again")
     assert all(np.array_equal(after[key], array) for key, array in before.items())
 
 
-def test_the_run_says_what_computed(outs) -> None:
-    notes = {name: " ".join(trained(folder).notes) for name, folder in outs.items()}
-    assert "a copy of the network" not in notes["one"]
-    assert "2 devices, a copy of the network on each" in notes["two"]
-    assert "worker 1 of 2, 2 devices in all" in notes["worker 1"]
+@pytest.mark.slow
+def test_a_worker_says_which_it_is(workers) -> None:
+    assert "worker 1 of 2, 2 devices in all" in notes(workers["worker 1"])
 
 
-def trained(folder: Path) -> TrainedModel:
-    return TrainedModel.load(folder / "scratch" / "train")
+def test_the_run_says_what_computed(scratch) -> None:
+    assert "a copy of the network" not in notes(scratch["one"])
+    assert "2 devices, a copy of the network on each" in notes(scratch["two"])
+
+
+def notes(folder: Path) -> str:
+    return " ".join(TrainedModel.load(folder / "scratch" / "train").notes)
 
 
 @pytest.mark.parametrize(

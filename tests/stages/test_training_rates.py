@@ -102,13 +102,10 @@ def test_a_step_of_a_lower_block_is_smaller(optimizer: str) -> None:
         ),
     ],
 )
-def test_fine_tuning_has_a_schedule_of_its_own(said, expected, monkeypatch) -> None:
-    plans = []
-    monkeypatch.setattr(stage, "_on_pixels", lambda network, data, plan, kept: plans.append(plan))
+def test_fine_tuning_has_a_schedule_of_its_own(said, expected) -> None:
     train = {"warmup_epochs": 3.0, "plateau_factor": 0.3, "plateau_epochs": 4}
     recipe = recipe_of(32, train=train, fine_tune=said)
-    stage._fine_tune(SimpleNamespace(layers=[]), None, recipe, 0, None)  # type: ignore[arg-type]
-    (plan,) = plans
+    plan = stage._tuning(stage._plan(recipe, None), recipe)  # type: ignore[arg-type]
     assert (plan.schedule, plan.warmup_epochs, plan.depth_factor) == expected
     assert (plan.plateau_factor, plan.plateau_epochs) == (0.3, 4)
     assert (plan.phase, plan.epochs, plan.learning_rate, plan.baseline) == (

@@ -16,6 +16,7 @@ from tiny_tflite import write_float_tflite
 from toolchain.contract import ExportedModel
 from toolchain.evidence import ClientResize
 from toolchain.images.corners import resize_at_corners
+from toolchain.images.preprocess import Frame
 from toolchain.runtimes.carried import read_contract
 from toolchain.verification import ask
 from toolchain.verification.client_resize import client_resize
@@ -26,8 +27,10 @@ def exported(path: Path) -> ExportedModel:
 
 
 def png(pixels: np.ndarray) -> bytes:
+    """A photo whose middle, which the network sees, are these pixels."""
+    edge = (Frame(len(pixels), tiny_network.FRAME.crop).whole() - len(pixels)) // 2
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(np.pad(pixels, ((edge, edge), (edge, edge), (0, 0)))).save(buffer, "PNG")
     return buffer.getvalue()
 
 
