@@ -10,7 +10,7 @@ from typing import Final
 
 import tf_keras
 
-from toolchain.quantization.graph import Graph, stored_weights, weight_scales
+from toolchain.quantization.graph import Graph, Node, stored_weights, weight_scales
 from toolchain.quantization.qat import kernel_variables
 from toolchain.recipe.sections import CompressSection
 from toolchain.training.compression import Ties, described
@@ -20,23 +20,23 @@ _COMPRESSED: Final = ("conv", "dense")
 
 def ties_of(model: tf_keras.Model, graph: Graph, asked: CompressSection) -> Ties | None:
     """What a step of QAT must leave as it is; None where nothing was compressed."""
-    if not asked.sparsity and not asked.clusters:
+    if not (nodes := _compressed(graph, asked)):
         return None
     found = kernel_variables(model)
-    kernels = [found[name] for name in _names(graph)]
+    kernels = [found[node.name] for node in nodes]
     return Ties(kernels, clustered=asked.clusters > 0, by_channel=True)
 
 
 def compressed(graph: Graph, asked: CompressSection) -> str:
     """What is left of it in the integers of int8 files, in words; empty where none was asked."""
-    if not (asked.sparsity or asked.clusters) or not _names(graph):
-        return ""
-    names = set(_names(graph))
-    nodes = [node for node in graph.nodes if node.name in names]
+    nodes = _compressed(graph, asked)
     kernels = [(graph.arrays[f"{node.name}/kernel"], node.op) for node in nodes]
     integers = [stored_weights(one, weight_scales(one, op), one.ndim - 1) for one, op in kernels]
-    return f"compressed integers: {described(integers)}"
+    return f"compressed integers: {described(integers)}" if integers else ""
 
 
-def _names(graph: Graph) -> list[str]:
-    return [node.name for node in graph.nodes if node.op in _COMPRESSED and not node.is_float]
+def _compressed(graph: Graph, asked: CompressSection) -> list[Node]:
+    """The integer layers whose kernels were compressed; none where nothing was asked for."""
+    if not asked.sparsity and not asked.clusters:
+        return []
+    return [node for node in graph.nodes if node.op in _COMPRESSED and not node.is_float]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from toolchain.saved import from_plain
 from toolchain.terminal import say
-from toolchain.training.distribution import from_chief
+from toolchain.training.distribution import from_chief, has_chief
 from toolchain.unfinished import Unfinished
 from toolchain.values import EpochRecord
 
@@ -141,6 +141,8 @@ class Checkpoint:
     def _agreed(self, kept: Unfinished) -> Path:
         """The file, which is the first machine's on every machine: one may be an epoch ahead."""
         path = kept.path(self._file)
+        if not has_chief():
+            return path
         own = path.read_bytes() if path.exists() else b""
         data = from_chief(own)
         if data == own:

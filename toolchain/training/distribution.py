@@ -124,11 +124,16 @@ def spread(function: Callable[[Any], Any], batch: Any) -> Any:
     return tf.concat(parts, 0)[: tf.shape(batch)[0]]
 
 
+def has_chief() -> bool:
+    """Whether several machines train together, of which the first decides."""
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+
+
 def from_chief(data: bytes) -> bytes:
     """The bytes that the first machine calls this with, on every machine; alone, `data` itself."""
-    used = tf.distribute.get_strategy()
-    if not isinstance(used, tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_chief():
         return data
+    used = tf.distribute.get_strategy()
     length = int(_first(used, np.asarray([len(data)], _WORD))[0])
     words = np.zeros(-(-length // _WORD.itemsize), _WORD)
     own = np.frombuffer(data[:length], np.uint8)

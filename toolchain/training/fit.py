@@ -24,6 +24,7 @@ from toolchain.training.augment import mix
 from toolchain.training.average import Average
 from toolchain.training.batches import Examples
 from toolchain.training.checkpoint import Checkpoint, Progress, assign, changing, values
+from toolchain.training.compression import Ties
 from toolchain.training.distribution import from_chief, own_part, own_seed
 from toolchain.training.dropout import seeded
 from toolchain.training.inference import Inference, of_any_length
@@ -182,7 +183,10 @@ class _Stepper:
         self._devices = tf.distribute.get_strategy()
         self.inference = Inference(model, plan.prepare)
         self._teacher = Inference(plan.teacher, plan.prepare) if plan.teacher else None
-        self.slowed = Slowed(model, plan.depth_factor)
+        # What takes back a part of each step, in this order.
+        self._keepers: list[Slowed | Ties] = [Slowed(model, plan.depth_factor)]
+        if plan.ties is not None:
+            self._keepers.append(plan.ties)
         self.average = Average(model, plan.ema) if plan.ema else None
         self.optimizer = optimizer_of(plan.optimizer, plan.learning_rate)
         self.optimizer.build(model.trainable_variables)
@@ -238,12 +242,10 @@ class _Stepper:
 
     def _compute(self, inputs: Any, labels: Any, share: Any, seed: Any) -> Any:
         """A step of all devices: (mean loss, number of right answers)."""
-        before = self.slowed.before()
-        tied = [] if self.plan.ties is None else self.plan.ties.before()
+        before = [one.before() for one in self._keepers]
         found = self._devices.run(self._own_step, (inputs, labels, share, seed))
-        self.slowed.after(before)
-        if self.plan.ties is not None:
-            self.plan.ties.after(tied)
+        for one, old in zip(self._keepers, before, strict=True):
+            one.after(old)
         if self.average is not None:
             self.average.follow()
         return [self._devices.reduce(tf.distribute.ReduceOp.SUM, one, axis=None) for one in found]
