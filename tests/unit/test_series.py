@@ -79,8 +79,9 @@ def test_a_folder_of_recipes_is_run_in_order_and_compared(family, call) -> None:
 @pytest.mark.parametrize(("missing", "compared"), [("b", [["a", "c"]]), ("bc", [])])
 def test_a_missed_gate_stops_no_other_and_is_the_end(missing, compared, family, call) -> None:
     call.missing = tuple(missing)
-    done = call(family / "3-a.toml", family / "2-b.toml", family / "1-c.toml")
+    done = call(family / "3-a.toml", family / "2-b.toml", family / "1-c.toml", "--json")
     assert isinstance(done.exception, GateError)
+    assert bool(done.stdout) == bool(compared), "what got there is told all the same"
     assert done.exception.what == "b is too bad"
     assert call.ran == ["a", "b", "c"]
     assert call.compared == compared
@@ -118,6 +119,12 @@ def test_a_command_of_one_recipe_takes_no_folder(family) -> None:
     with pytest.raises(InputError, match="one recipe, received a folder of 3") as caught:
         find_recipe(str(family), "", None)
     assert str(family / "1-c.toml") in caught.value.remedy
+
+
+def test_a_folder_of_one_recipe_is_that_recipe(family) -> None:
+    for extra in ("2-b.toml", "3-a.toml"):
+        (family / extra).unlink()
+    assert find_recipe(str(family), "", None).name == "c"
 
 
 def test_every_shipped_recipe_has_a_run_and_a_card_of_its_own() -> None:

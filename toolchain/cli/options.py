@@ -48,7 +48,10 @@ def find_recipe(recipe: str, data: str, overrides: list[str] | None) -> Recipe:
         path = known.get(recipe, path)
     if path.is_dir():
         path = path / RECIPE_NAME
-    if several := _folder_of(recipe):
+    several = _folder_of(recipe)
+    if len(several) == 1:
+        path = Path(several[0])
+    elif several:
         raise InputError(
             f"expected one recipe, received a folder of {len(several)}",
             recipe,

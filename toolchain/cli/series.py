@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from toolchain.report.comparison import ComparedRuns
 
 
-def run_series(recipes: Sequence[Recipe], runs: Path, *, force: bool) -> ComparedRuns:
+def run_series(
+    recipes: Sequence[Recipe], runs: Path, *, force: bool
+) -> tuple[ComparedRuns | None, list[GateError]]:
     """Run two or more recipes to their reports and compare those that got there.
 
     What is finished is up to date, so the same command goes on after a stop. A run that misses a
     gate does not keep the others from running.
 
+    Returns:
+      The comparison, None where fewer than two got there; and the gates that were missed.
+
     Raises:
-      GateError: at the end, when a run missed a gate.
-      ToolchainError: at once, any other from the stages.
+      ToolchainError: at once, any error from the stages but a missed gate.
     """
     finished, missed = [], []
     for number, recipe in enumerate(recipes, start=1):
@@ -38,8 +42,5 @@ def run_series(recipes: Sequence[Recipe], runs: Path, *, force: bool) -> Compare
             missed.append(error)
             continue
         finished.append(run)
-    if not missed:
-        return compare_finished(finished, runs)
-    if len(finished) > 1:
-        compare_finished(finished, runs)
-    raise missed[0]
+    compared = compare_finished(finished, runs) if len(finished) > 1 else None
+    return compared, missed

@@ -106,9 +106,11 @@ def run(
         return
     from toolchain.cli.series import run_series
 
-    compared = run_series(chosen, runs, force=force)
-    if as_json:
+    compared, missed = run_series(chosen, runs, force=force)
+    if as_json and compared is not None:
         typer.echo(json.dumps(compared.to_json()))
+    if missed:
+        raise missed[0]
 
 
 def quantize(
