@@ -27,6 +27,7 @@ from toolchain.training.checkpoint import Checkpoint, Progress, assign, changing
 from toolchain.training.compression import Ties
 from toolchain.training.distribution import from_chief, own_part, own_seed
 from toolchain.training.dropout import seeded
+from toolchain.training.gradients import quick_gradients
 from toolchain.training.inference import Inference, of_any_length
 from toolchain.training.optimizer import optimizer_of, state_of
 from toolchain.training.plan import Plan
@@ -202,7 +203,8 @@ class _Stepper:
         arguments = (prepared, tf.constant(labels), share, seed)
         if self._traced is None:
             specs = (None if one is None else of_any_length(one) for one in arguments)
-            self._traced = self._step.get_concrete_function(*specs)
+            with quick_gradients(self.model):
+                self._traced = self._step.get_concrete_function(*specs)
         return self._traced(*arguments)
 
     def prune(self, epoch: int, step: int, epochs_done: float) -> None:
