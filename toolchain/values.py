@@ -157,6 +157,7 @@ class TrainedModel:
       best: index into `history` of the epoch whose weights these are.
       parameters: number of weights.
       notes: what was done and chosen on the way, one sentence each.
+      feature_seconds: what computing features of frozen layers took, beside the epochs.
     """
 
     folder: Path
@@ -165,6 +166,7 @@ class TrainedModel:
     best: int
     parameters: int
     notes: tuple[str, ...] = ()
+    feature_seconds: float = 0.0
 
     def save(self) -> None:
         """Write trained.json into `folder`."""

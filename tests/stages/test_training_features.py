@@ -195,8 +195,10 @@ def test_stopped_while_they_are_computed_they_go_on_and_are_the_same(
         done = (0, 0, 2 * BATCH, 0, COUNT + BATCH)[batches]
         assert kept.reached == f"features of train up to head_pool: {done} of {2 * COUNT}"
     rest = replace(examples, inputs=_Stopping(examples.inputs, 6 - batches % 6))
+    spent = features_in(kept).seconds()
     found = features_in(kept, recipe).of(rest, "train", views)
     assert np.array_equal(found.inputs[found.rows], expected.inputs[expected.rows])
+    assert features_in(kept).seconds() > spent >= 0
 
 
 @pytest.mark.parametrize("damage", ["no mark", "mark", "short", "other shape"])
@@ -208,7 +210,7 @@ def test_what_is_damaged_is_computed_again(damage, vgg, examples, tmp_path) -> N
     if damage == "no mark":
         mark.unlink()
     elif damage == "mark":
-        mark.write_text('{"rows": 100000}')
+        mark.write_text('{"rows": 100000, "seconds": 1.0}')
     elif damage == "short":
         array.write_bytes(array.read_bytes()[:-1])
     else:

@@ -36,7 +36,7 @@ class ComparedRun:
       shipped: the file that its report says to ship, of the first format.
       per_class: of `shipped`.
       precision, recall, f1: of `shipped`, means over the classes, 0..1.
-      seconds: of all epochs, training and quantization.
+      seconds: of all features and epochs, training and quantization.
       bytes, p50_ms: of `shipped`; None when it was not measured.
     """
 
@@ -152,7 +152,7 @@ def _compared(values: RunValues) -> ComparedRun:
         precision=_mean([row.precision for row in rows]),
         recall=_mean([row.recall for row in rows]),
         f1=shipped.f1,
-        seconds=sum(record.seconds for record in histories),
+        seconds=values.trained.feature_seconds + sum(record.seconds for record in histories),
         bytes=timed.row.bytes if timed else None,
         p50_ms=timed.row.latency.p50_ms if timed and timed.row.latency else None,
     )

@@ -21,6 +21,10 @@ HEADER: Final = (
     "run", "photos", "float", "ships", "top-1", "95 %", "precision", "recall", "F1", "size",
     "p50 ms", "training",
 )  # fmt: skip
+_NOTE: Final = (
+    "Of the file that each run's report says to ship; precision, recall and F1 are means over the "
+    "classes; training is the time of all features and epochs, quantization's too."
+)
 
 
 def write_comparison(comparison: ComparedRuns, folder: Path) -> None:
@@ -44,6 +48,7 @@ def render_comparison(comparison: ComparedRuns) -> str:
         "comparison": comparison,
         "verdict": verdict(comparison),
         "header": HEADER,
+        "note": _NOTE,
         "rows": [cells(run) for run in comparison.runs],
         "differences": [(one.run, one.images, difference(one)) for one in comparison.differences],
         "drawings": {name: Markup(text) for name, text in _drawings(comparison).items()},  # noqa: S704
@@ -59,6 +64,7 @@ def comparison_markdown(comparison: ComparedRuns) -> str:
     names = ", ".join(run.name for run in comparison.runs)
     parts = [f"# {escape(names)}", f"**{escape(verdict(comparison))}**"]
     parts.append(table(HEADER, ([escape(cell) for cell in cells(run)] for run in comparison.runs)))
+    parts.append(escape(_NOTE))
     lines = (f"- {escape(one.run)}: {difference(one)}" for one in comparison.differences)
     parts.append("\n".join(lines))
     parts.append(f"Again with:\n\n    {comparison.command}")

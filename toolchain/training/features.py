@@ -1,7 +1,7 @@
 """Features: what the frozen layers make of photos, computed once, written to the run, trained on.
 
     .train.unfinished-<key>/<layer>-<split>.npy    float32 [rows, ...], one a photo and view
-    .train.unfinished-<key>/<layer>-<split>.json   how many of the rows are there
+    .train.unfinished-<key>/<layer>-<split>.json   how many of the rows are there, what they took
 
 They are written batch by batch and read batch by batch, so that memory does not grow with the
 photos. They go when the stage is published: no other stage reads them, and training again means
@@ -164,6 +164,10 @@ class Features:
             file.append(self._computed(model, inputs, list(passes) or [None], file))
         return Examples(file.rows(), labels, np.arange(len(labels)))
 
+    def seconds(self) -> float:
+        """What computing all of them took, in this try and in earlier ones."""
+        return sum(_mark(path.with_suffix(".json"))[1] for path in self._place.folder.glob("*.npy"))
+
     def _computed(
         self, model: Inference, inputs: Examples, views: Sequence[int | None], file: _File
     ) -> Iterator[NDArray[np.float32]]:
@@ -192,7 +196,7 @@ class _File:
         self.shape = shape
         self.told = told
         self._place, self._array, self._mark = place, f"{name}.npy", f"{name}.json"
-        self.done = self._found()
+        self.done, self.seconds = self._found()
         if self.done:
             say(f"{self.told}: {self.done:,} of {shape[0]:,} were computed before")
 
@@ -207,7 +211,8 @@ class _File:
             self._keep(0)
             with writing(path):
                 write_rows_header(path, self.shape, _FLOAT32)
-        marked = time.monotonic()
+        marked = started = time.monotonic()
+        before = self.seconds
         with path.open("r+b") as file:
             file.seek((self.done - self.shape[0]) * row_bytes, os.SEEK_END)
             for batch in batches:
@@ -218,23 +223,35 @@ class _File:
                     with writing(path):
                         file.flush()
                         os.fsync(file.fileno())
-                    self._keep(self.done)
                     marked = time.monotonic()
+                    self.seconds = before + marked - started
+                    self._keep(self.done)
 
     def _keep(self, rows: int) -> None:
         told = f"{self.told}: {rows:,} of {self.shape[0]:,}"
-        self._place.write(self._mark, json.dumps({"rows": rows}).encode(), told)
+        mark = {"rows": rows, "seconds": round(self.seconds, 3)}
+        self._place.write(self._mark, json.dumps(mark).encode(), told)
 
-    def _found(self) -> int:
-        """How many rows are there; 0 where what is there is of no use."""
+    def _found(self) -> tuple[int, float]:
+        """How many rows are there, and what they took; 0 where what is there is of no use."""
+        rows, seconds = _mark(self._place.path(self._mark))
         try:
-            rows = json.loads(self._place.path(self._mark).read_bytes())["rows"]
             stored = self.rows()
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return 0
-        fits = (stored.shape, stored.dtype) == (self.shape, _FLOAT32)
-        is_count = type(rows) is int and 0 <= rows <= self.shape[0]
-        return rows if fits and is_count else 0
+        except (OSError, ValueError):
+            return 0, 0.0
+        fits = (stored.shape, stored.dtype) == (self.shape, _FLOAT32) and rows <= self.shape[0]
+        return (rows, seconds) if fits else (0, 0.0)
+
+
+def _mark(path: Path) -> tuple[int, float]:
+    """Rows and seconds of a mark; zeros where there is none, or a damaged one."""
+    try:
+        mark = json.loads(path.read_bytes())
+        rows, seconds = mark["rows"], mark["seconds"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return 0, 0.0
+    is_mark = type(rows) is int and rows >= 0 and type(seconds) is float and seconds >= 0
+    return (rows, seconds) if is_mark else (0, 0.0)
 
 
 def _check_room(path: Path, needed: int) -> None:

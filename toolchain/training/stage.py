@@ -66,7 +66,7 @@ def _train(
         pairs = zip(dataset.classes, weighed, strict=True)
         notes.append("weights in the loss: " + ", ".join(f"{n} {w:.3g}" for n, w in pairs))
     notes += _load_weights(network, recipe, weights)
-    plan, photos = _plan(recipe, dataset), _photos(dataset)
+    plan, photos, feature_seconds = _plan(recipe, dataset), _photos(dataset), 0.0
     if recipe.model.weights == "none":
         phases = [on_photos(network, photos, plan, kept)]
     else:
@@ -76,6 +76,7 @@ def _train(
         with place_for(kept, out) as place:
             features = Features(place, plan.prepare, plan.seed)
             phases, told = Transfer(network, recipe, photos, kept, features).run(planned)
+            feature_seconds = features.seconds()
         notes += told
     compressed, told = compress(network, photos, plan, recipe, kept)
     phases, notes = phases + compressed, notes + told
@@ -89,6 +90,7 @@ def _train(
         best=best,
         parameters=network.count_params(),
         notes=tuple(notes),
+        feature_seconds=round(feature_seconds, 3),
     )
     trained.save()
     return trained
