@@ -166,6 +166,10 @@ def test_a_whole_number_stands_for_a_float():
             "train.feature_views",
         ),
         (
+            {"data": {"path": "x"}, "model": {"weights": "none"}, "train": {"feature_views": 2}},
+            "train.feature_views",
+        ),
+        (
             {"data": {"path": "x"}, "train": {"schedule": "plateau", "plateau_epochs": 5}},
             "train.plateau_epochs",
         ),

@@ -58,16 +58,12 @@ def cross_check(recipe: Recipe) -> list[str]:
             )
     if isinstance(start, float) and math.isfinite(start) and not 0.0 <= start <= 1.0:
         mistakes.append(f"fine_tune.start: expected a share of 0.0 to 1.0, received {start}")
-    for section, views in (
-        ("train", recipe.train.feature_views),
-        ("fine_tune", recipe.fine_tune.feature_views),
-    ):
-        if views and recipe.augment.mixup:
-            mistakes.append(
-                f"{section}.feature_views: expected 0 with augment.mixup, which blends photos and "
-                f"not their features, received {views}"
-            )
-    mistakes += _backbone_mistakes(recipe) + _head_mistakes(recipe) + _plateau_mistakes(recipe)
+    mistakes += (
+        _views_mistakes(recipe)
+        + _backbone_mistakes(recipe)
+        + _head_mistakes(recipe)
+        + _plateau_mistakes(recipe)
+    )
     if recipe.compress.clusters == 1:
         mistakes.append("compress.clusters: expected 0 or at least 2, received 1")
     if LAST_LAYER in recipe.quantize.skip_layers and recipe.export.int8_io == "uint8":
@@ -76,6 +72,23 @@ def cross_check(recipe: Recipe) -> list[str]:
             f"export.int8_io = uint8, received {LAST_LAYER}"
         )
     return mistakes
+
+
+def _views_mistakes(recipe: Recipe) -> list[str]:
+    views = {
+        "train": recipe.train.feature_views,
+        "fine_tune": recipe.fine_tune.feature_views,
+    }
+    asked = {section: count for section, count in views.items() if count}
+    why = ""
+    if recipe.augment.mixup:
+        why = "augment.mixup, which blends photos and not their features"
+    elif recipe.model.weights == "none":
+        why = "model.weights = none, where nothing is frozen"
+    return [
+        f"{section}.feature_views: expected 0 with {why}, received {count}"
+        for section, count in (asked.items() if why else ())
+    ]
 
 
 def _backbone_mistakes(recipe: Recipe) -> list[str]:
