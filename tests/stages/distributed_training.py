@@ -41,6 +41,14 @@ def recipes() -> dict[str, Recipe]:
             augment={"mixup": 0.3, "shift": 0.1},
             train=train,
         ),
+        # Without normalisation every bias has an effect.
+        "adam": recipe_of(
+            32,
+            "cnn",
+            data={"source": "digits", "limit": LIMIT},
+            model={"blocks": [8, 12], "head": HEAD | {"batch_norm": "none"}},
+            train={"epochs": 2, "batch_size": 16, "learning_rate": 1e-3},
+        ),
         "transfer": recipe_of(
             48,
             data={"source": "digits", "limit": LIMIT},

@@ -104,9 +104,10 @@ def test_the_weights_are_those_of_one_device(scratch) -> None:
 
 
 @pytest.mark.slow
-def test_features_and_fine_tuning_are_those_of_one_device(root: Path) -> None:
-    outs = on_devices(root, "transfer")
-    assert_alike(outs["two"] / "transfer", outs["one"] / "transfer")
+@pytest.mark.parametrize("network", ["adam", "transfer"])
+def test_two_devices_train_these_as_one_does(network: str, root: Path) -> None:
+    outs = on_devices(root, network)
+    assert_alike(outs["two"] / network, outs["one"] / network)
 
 
 @pytest.mark.slow
