@@ -87,7 +87,7 @@ def find_recipes(names: list[str], overrides: list[str] | None) -> list[Recipe]:
 
 
 def _folder_of(name: str) -> list[str]:
-    """The recipes in a folder that has several, none called recipe.toml; else nothing."""
+    """The recipes in a folder that has none called recipe.toml; nothing for what is no folder."""
     folder = Path(name) if Path(name).exists() else models_folder() / name
     if not folder.is_dir() or (folder / RECIPE_NAME).is_file():
         return []

@@ -39,9 +39,8 @@ def quick_gradients(model: tf_keras.Model) -> Iterator[None]:
 
 def _is_its_own_transpose(layer: Any) -> bool:
     """Whether the gradient of a layer's input is a convolution like the layer's."""
-    if not isinstance(layer, tf_keras.layers.Conv2D):
-        return False
-    if isinstance(layer, tf_keras.layers.DepthwiseConv2D | tf_keras.layers.Conv2DTranspose):
+    kinds = tf_keras.layers
+    if not isinstance(layer, kinds.Conv2D) or isinstance(layer, kinds.Conv2DTranspose):
         return False
     is_plain = layer.groups == 1 and layer.data_format == "channels_last"
     moves_by_one = {*layer.strides, *layer.dilation_rate} == {1}
@@ -56,7 +55,7 @@ def _convolution(inputs: Any, kernel: Any) -> Any:
 
 @tf.custom_gradient
 def _with_gradient(inputs: Any, kernel: Any) -> Any:
-    """inputs [batch, height, width, in], kernel [rows, columns, in, out]."""
+    """[batch, height, width, in] and [rows, columns, in, out], both of one floating type."""
 
     def backward(upstream: Any) -> tuple[Any, Any]:
         turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
