@@ -60,16 +60,19 @@ def both(model: tf_keras.Model, size: int) -> tuple[list[str], list[str]]:
     return before, after
 
 
-def convolution(**changes: object) -> tf_keras.Model:
-    image = layers.Input((6, 6, 3))
+def convolution(size: int = 6, **changes: object) -> tf_keras.Model:
+    image = layers.Input((size, size, 3))
     return tf_keras.Model(image, layers.Conv2D(4, **changes)(image))
 
 
+@pytest.mark.parametrize("size", [6, 21])
 @pytest.mark.parametrize("changes", PLAIN)
-def test_the_way_back_is_a_convolution(changes):
-    before, after = both(convolution(**changes), 6)
+def test_the_way_back_is_a_convolution(changes, size):
+    before, after = both(convolution(size, **changes), size)
     assert "Conv2DBackpropInput" in before
     assert "Conv2DBackpropInput" not in after
+    window_moves = size == 6 and changes["kernel_size"] != 1
+    assert ("Conv2DBackpropFilter" in after) != window_moves
 
 
 @pytest.mark.parametrize("changes", OTHERS)
