@@ -19,12 +19,10 @@ from toolchain.models import shipped_recipes
 from toolchain.recipe import Recipe, load_recipe
 from toolchain.training.network import backbone_layers, build_network
 from toolchain.training.stage import train_model
-from toolchain.values import TrainedModel
 
 CLASSES = 365
-EACH, PUBLISHED_EACH = 5, 100
+EACH = 5
 SIDE = 16
-WHOLE_SECONDS = 1800
 
 
 def recipe(**changes: str) -> Recipe:
@@ -39,22 +37,22 @@ def test_the_network_has_the_published_number_of_weights() -> None:
     assert network.count_params() - frozen == 26_065_261
 
 
-def places(folder: Path, each: int) -> Path:
-    """So many photos of each class in the published layout."""
+@pytest.fixture
+def places(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
-    numbers = range(CLASSES * each)
+    numbers = range(CLASSES * EACH)
     names = [f"Places365_val_{number + 1:08}.jpg" for number in numbers]
     lists = {
         "categories_places365.txt": [f"/c/class_{label:03} {label}" for label in range(CLASSES)],
         "places365_val.txt": [f"{name} {at % CLASSES}" for at, name in enumerate(names)],
     }
     for list_name, lines in lists.items():
-        (folder / list_name).write_text("".join(f"{line}\n" for line in lines))
-    photos = folder / "val_256"
+        (tmp_path / list_name).write_text("".join(f"{line}\n" for line in lines))
+    photos = tmp_path / "val_256"
     photos.mkdir()
     for name in names:
         (photos / name).write_bytes(_night(random))
-    return folder
+    return tmp_path
 
 
 def _night(random: np.random.Generator) -> bytes:
@@ -65,18 +63,12 @@ def _night(random: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def assert_noticed(trained: TrainedModel) -> None:
-    (warning,) = [note for note in trained.notes if "by heart" in note]
-    assert "from epoch 2 on" in warning
-    assert "weight_decay" in warning
-
-
 def test_learning_by_heart_is_noticed_within_two_epochs(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    places: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """All as in the recipe, but for a backbone and photos that take seconds."""
     small = recipe(
-        data__path=str(places(tmp_path, EACH)),
+        data__path=str(places),
         data__validation="0.2",
         model__backbone="cnn",
         model__blocks="[4, 4]",
@@ -86,20 +78,7 @@ def test_learning_by_heart_is_noticed_within_two_epochs(
     )
     dataset = build_dataset(small, tmp_path_factory.mktemp("data"))
     assert Counter(dataset.splits) == {"train": 3 * CLASSES, "validation": 365, "test": 365}
-    assert_noticed(train_model(dataset, small, tmp_path_factory.mktemp("train")))
-
-
-@pytest.mark.real
-@pytest.mark.slow
-@pytest.mark.timeout(WHOLE_SECONDS)
-@pytest.mark.usefixtures("toolchain_data")
-def test_a_set_of_the_published_size(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """All as in the recipe, but for the photos and their 32 pixels: VGG16 takes minutes there."""
-    whole = recipe(
-        data__path=str(places(tmp_path, PUBLISHED_EACH)), input__size="32", train__epochs="2"
-    )
-    dataset = build_dataset(whole, tmp_path_factory.mktemp("data"))
-    assert Counter(dataset.splits) == {"train": 28_835, "validation": 365, "test": 7300}
-    assert_noticed(train_model(dataset, whole, tmp_path_factory.mktemp("train")))
+    trained = train_model(dataset, small, tmp_path_factory.mktemp("train"))
+    (warning,) = [note for note in trained.notes if "by heart" in note]
+    assert "from epoch 2 on" in warning
+    assert "weight_decay" in warning
