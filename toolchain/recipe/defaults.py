@@ -75,19 +75,17 @@ def cross_check(recipe: Recipe) -> list[str]:
 
 
 def _views_mistakes(recipe: Recipe) -> list[str]:
-    views = {
-        "train": recipe.train.feature_views,
-        "fine_tune": recipe.fine_tune.feature_views,
-    }
-    asked = {section: count for section, count in views.items() if count}
-    why = ""
     if recipe.augment.mixup:
         why = "augment.mixup, which blends photos and not their features"
     elif recipe.model.weights == "none":
         why = "model.weights = none, where nothing is frozen"
+    else:
+        return []
+    views = {"train": recipe.train.feature_views, "fine_tune": recipe.fine_tune.feature_views}
     return [
         f"{section}.feature_views: expected 0 with {why}, received {count}"
-        for section, count in (asked.items() if why else ())
+        for section, count in views.items()
+        if count
     ]
 
 
