@@ -208,11 +208,10 @@ class _File:
         row_bytes = math.prod(self.shape[1:]) * _FLOAT32.itemsize
         _check_room(path, (self.shape[0] - self.done) * row_bytes)
         if not self.done:
-            self._keep(0)
+            self._keep()
             with writing(path):
                 write_rows_header(path, self.shape, _FLOAT32)
-        marked = started = time.monotonic()
-        before = self.seconds
+        marked = time.monotonic()
         with path.open("r+b") as file:
             file.seek((self.done - self.shape[0]) * row_bytes, os.SEEK_END)
             for batch in batches:
@@ -223,13 +222,13 @@ class _File:
                     with writing(path):
                         file.flush()
                         os.fsync(file.fileno())
-                    marked = time.monotonic()
-                    self.seconds = before + marked - started
-                    self._keep(self.done)
+                    now = time.monotonic()
+                    self.seconds, marked = self.seconds + now - marked, now
+                    self._keep()
 
-    def _keep(self, rows: int) -> None:
-        told = f"{self.told}: {rows:,} of {self.shape[0]:,}"
-        mark = {"rows": rows, "seconds": round(self.seconds, 3)}
+    def _keep(self) -> None:
+        told = f"{self.told}: {self.done:,} of {self.shape[0]:,}"
+        mark = {"rows": self.done, "seconds": round(self.seconds, 3)}
         self._place.write(self._mark, json.dumps(mark).encode(), told)
 
     def _found(self) -> tuple[int, float]:
