@@ -42,28 +42,14 @@ def find_recipe(recipe: str, data: str, overrides: list[str] | None) -> Recipe:
         from toolchain.cli.draft import draft_recipe
 
         return draft_recipe(Path(data), overrides).recipe
-    path = Path(recipe)
-    known = shipped_recipes()
-    if not path.exists():
-        path = known.get(recipe, path)
-    if path.is_dir():
-        path = path / RECIPE_NAME
-    several = _folder_of(recipe)
-    if len(several) == 1:
-        path = Path(several[0])
-    elif several:
+    files = _files_meant(recipe)
+    if len(files) > 1:
         raise InputError(
-            f"expected one recipe, received a folder of {len(several)}",
+            f"expected one recipe, received a folder of {len(files)}",
             recipe,
-            f"name one of them, {several[0]}; toolchain run takes the folder",
+            f"name one of them, {files[0]}; toolchain run takes the folder",
         )
-    if not path.is_file():
-        raise InputError(
-            f"expected a recipe file or one of {', '.join(known)}, received {recipe!r}",
-            str(path.absolute()),
-            "write one for your photos: toolchain init PHOTOS",
-        )
-    return load_recipe(path, overrides)
+    return load_recipe(files[0], overrides)
 
 
 def find_recipes(names: list[str], overrides: list[str] | None) -> list[Recipe]:
@@ -73,25 +59,41 @@ def find_recipes(names: list[str], overrides: list[str] | None) -> list[Recipe]:
       InputError: one is not there, or two have the same name, and so the same run.
       RecipeError: one has mistakes.
     """
-    files = [one for name in names for one in _folder_of(name) or [name]]
-    recipes = [find_recipe(one, "", overrides) for one in files]
+    files = [file for name in names for file in _files_meant(name)]
+    recipes = [load_recipe(file, overrides) for file in files]
     called = [recipe.name for recipe in recipes]
     for recipe, file in zip(recipes, files, strict=True):
         if called.count(recipe.name) > 1:
             raise InputError(
                 f"expected recipes of different names, received two that are called {recipe.name}",
-                file,
+                str(file),
                 'give one another name: name = "..." at its top',
             )
     return recipes
 
 
-def _folder_of(name: str) -> list[str]:
-    """The recipes in a folder that has none called recipe.toml; nothing for what is no folder."""
-    folder = Path(name) if Path(name).exists() else models_folder() / name
-    if not folder.is_dir() or (folder / RECIPE_NAME).is_file():
-        return []
-    return sorted(str(path) for path in folder.glob("*.toml"))
+def _files_meant(name: str) -> list[Path]:
+    """The recipe at a path or of a shipped name; all in a folder that has no recipe.toml.
+
+    Raises:
+      InputError: there is none.
+    """
+    path = Path(name)
+    known = shipped_recipes()
+    if not path.exists():
+        path = known.get(name, models_folder() / name)
+    if path.is_file():
+        return [path]
+    if (path / RECIPE_NAME).is_file():
+        return [path / RECIPE_NAME]
+    several = sorted(path.glob("*.toml"))
+    if not several:
+        raise InputError(
+            f"expected a recipe file or one of {', '.join(known)}, received {name!r}",
+            str(Path(name).absolute()),
+            "write one for your photos: toolchain init PHOTOS",
+        )
+    return several
 
 
 def open_run(recipe: Recipe, runs: Path) -> Run:
