@@ -137,6 +137,7 @@ def nvidia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nvidia0").touch()
     monkeypatch.setattr(checks, "NVIDIA_TRACES", (tmp_path / "nvidia0",))
     monkeypatch.setattr(packages, "installed", lambda _: "2.21.0")
+    monkeypatch.delenv(checks.HIDING, raising=False)
 
 
 @pytest.mark.usefixtures("nvidia")
@@ -148,6 +149,18 @@ def test_a_device_that_tensorflow_does_not_see_is_explained(
     assert found.state == "note"
     assert "CUDA libraries" in found.found
     assert "toolchain[train,gpu]" in found.remedy
+
+
+@pytest.mark.usefixtures("nvidia")
+@pytest.mark.parametrize("none", ["", "-1"])
+def test_a_hidden_device_is_told_from_missing_libraries(
+    none: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(checks.HIDING, none)
+    monkeypatch.setattr(checks, "in_child", lambda _: [])
+    found = checks.gpu()
+    assert f"{checks.HIDING} hides" in found.found
+    assert found.remedy.startswith("unset")
 
 
 @pytest.mark.usefixtures("nvidia")

@@ -23,6 +23,8 @@ LEAST_DISK_MIB: Final = 500
 COMFORTABLE_DISK_MIB: Final = 5_000
 CHILD_TIMEOUT_S: Final = 30.0
 NVIDIA_TRACES: Final = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidia0"))
+# Numbers the devices that a CUDA program may use; empty and -1 mean none.
+HIDING: Final = "CUDA_VISIBLE_DEVICES"
 # Names the machines that train together, and which of them this is.
 WORKERS: Final = "TF_CONFIG"
 _WEIGHTS: Final = (".h5", ".safetensors")
@@ -172,6 +174,9 @@ def gpu() -> Check:
             "an NVIDIA device is here, and no TensorFlow to use it",
             "pip install 'toolchain[train,gpu]'",
         )
+    if os.environ.get(HIDING, "0") in ("", "-1"):
+        hidden = f"{HIDING} hides the NVIDIA devices here; training uses the CPU"
+        return Check("GPU", "note", hidden, f"unset {HIDING} to train on a GPU")
     found = in_child(_GPUS)
     if isinstance(found, list) and found:
         copies = ", a copy of the network on each" if len(found) > 1 else ""
