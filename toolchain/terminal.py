@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Item = TypeVar("Item")
+_A_LINE_EVERY_S: Final = 60.0
 _console: Console | None = None
 
 
@@ -57,18 +59,39 @@ def native_log(path: Path) -> Iterator[None]:
 
 
 def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate with a progress bar that appears after a moment and leaves no trace."""
+    """Iterate with a progress bar that appears after a moment and leaves no trace.
+
+    In a log file, where every refresh of a bar would stay, one line a minute says how far it is.
+    """
     from rich.progress import track as rich_track
 
-    if not console().is_terminal:
-        # In a log file a bar would be a line a refresh; the summary lines tell enough.
-        yield from items
-        return
     if total is None and isinstance(items, Sequence):
         total = len(items)
+    if not console().is_terminal:
+        yield from _track_in_lines(items, label, total)
+        return
     yield from rich_track(
         items, label, total=total, console=console(), transient=True, update_period=0.5
     )
+
+
+def _track_in_lines(items: Iterable[Item], label: str, total: int | None) -> Iterator[Item]:
+    started = told = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - told >= _A_LINE_EVERY_S:
+            told = now
+            say(f"{label}: {_so_far(done, total, now - started)}")
+        yield item
+
+
+def _so_far(done: int, total: int | None, seconds: float) -> str:
+    """How much of some work is done after so many seconds, and how long the rest will take."""
+    if not total:
+        return f"{done:,}"
+    left = seconds / done * (total - done)
+    rest = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+    return f"{done / total:.0%}, about {rest} left"
 
 
 @contextlib.contextmanager

@@ -6,6 +6,10 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
+from toolchain.terminal import _so_far
+
 
 def python(code, *arguments):
     return subprocess.run(
@@ -92,3 +96,32 @@ def test_track_gives_every_item_and_says_nothing_into_a_file():
     done = python("from toolchain.terminal import track; print(list(track(range(5), 'count')))")
     assert done.stdout == "[0, 1, 2, 3, 4]\n"
     assert done.stderr.strip() == ""
+
+
+IN_LINES = """
+import time
+from toolchain import terminal
+terminal._A_LINE_EVERY_S = 0.09
+def slowly():
+    for item in range(6):
+        yield item
+        time.sleep(0.1)
+assert list(terminal.track(slowly(), "counting", total=6)) == [0, 1, 2, 3, 4, 5]
+assert list(terminal.track(slowly(), "counting")) == [0, 1, 2, 3, 4, 5]
+assert list(terminal.track(range(6), "quick")) == [0, 1, 2, 3, 4, 5]
+"""
+
+
+def test_a_log_file_is_told_now_and_then_how_far_it_is():
+    lines = python(IN_LINES).stderr.splitlines()
+    assert [line.split(",")[0] for line in lines[:5]] == [
+        f"counting: {share}%" for share in (17, 33, 50, 67, 83)
+    ]
+    assert lines[5:] == [f"counting: {count}" for count in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "rest"), [(1, 1, "9 s"), (5, 60, "60 s"), (1, 600, "90 min")]
+)
+def test_what_is_left_takes_as_long_as_what_is_done(done, seconds, rest):
+    assert _so_far(done, 10, seconds) == f"{done / 10:.0%}, about {rest} left"
