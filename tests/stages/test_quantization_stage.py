@@ -90,6 +90,25 @@ def test_training_that_ruins_the_network_is_thrown_away(small_vgg_run, tmp_path)
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
 
 
+class _Planned(Exception):
+    pass
+
+
+def test_a_closer_copy_with_more_mistakes_is_no_candidate(
+    small_vgg_run, tmp_path, monkeypatch
+) -> None:
+    """With distillation epochs are chosen by loss, which must not cost accuracy."""
+
+    def planned(model, train, validation, plan, kept):
+        raise _Planned(plan.best_by, plan.baseline, plan.never_below)
+
+    monkeypatch.setattr(stage, "fit", planned)
+    recipe = with_training(small_vgg_run.recipe, distillation=1.0, calibration_images=1)
+    with pytest.raises(_Planned) as caught:
+        quantize_model(small_vgg_run.trained, small_vgg_run.dataset, recipe, tmp_path)
+    assert caught.value.args == ("loss", True, True)
+
+
 def test_what_was_saved_computes_what_was_measured(small_vgg_run, tmp_path) -> None:
     run = small_vgg_run
     recipe = with_training(run.recipe, epochs=1, learning_rate=1e-4)

@@ -161,6 +161,32 @@ def test_the_state_before_the_first_step_may_win(monkeypatch: pytest.MonkeyPatch
     assert weights_of(model) == before
 
 
+def test_a_smaller_loss_does_not_make_up_for_mistakes_that_the_start_did_not_make(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = [(0.05, 0.98), (0.02, 0.95), (0.04, 0.98), (0.03, 0.99), (0.01, 0.97)]
+    plan = replace(PLAN, epochs=4, best_by="loss", baseline=True)
+    found = {}
+    for never_below in (False, True):
+        scripted(monkeypatch, scores)
+        found[never_below] = fit(
+            model_of(), blobs(), blobs(), replace(plan, never_below=never_below)
+        )
+    assert (found[False].best, found[True].best) == (4, 3)
+
+
+def test_epochs_less_accurate_than_the_start_are_waited_through_and_none_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = model_of()
+    before = weights_of(model)
+    scripted(monkeypatch, [(0.05, 0.98), (0.04, 0.95), (0.03, 0.96), (0.02, 0.97), (0.01, 0.99)])
+    plan = replace(PLAN, epochs=9, patience=3, best_by="loss", baseline=True, never_below=True)
+    fitted = fit(model, blobs(), blobs(), plan)
+    assert (fitted.best, len(fitted.history)) == (0, 4)
+    assert weights_of(model) == before
+
+
 def test_no_epochs_and_a_baseline_measure_and_change_nothing() -> None:
     model, validation = model_of(), blobs(seed=1)
     before = weights_of(model)

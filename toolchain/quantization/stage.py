@@ -100,6 +100,7 @@ def quantize_model(
         # tell a copy from a worse one that chance likes better.
         best_by="loss" if settings.distillation else "accuracy",
         baseline=True,
+        never_below=True,
         ties=ties_of(model, graph, recipe.compress),
         distillation=settings.distillation,
         teacher=to_keras(graph) if settings.distillation else None,

@@ -61,8 +61,9 @@ def fit(
 ) -> Fitted:
     """Train `model` (it ends in logits) in place; it ends with the weights of its best epoch.
 
-    Best is by `plan.best_by`. What `kept` holds of this phase is not computed again: the weights
-    are the same, bit for bit, as those of training that was never stopped on this machine.
+    Best is by `plan.best_by`, among those that `plan.never_below` leaves. What `kept` holds of
+    this phase is not computed again: the weights are the same, bit for bit, as those of training
+    that was never stopped on this machine.
     """
     if done := finished(model, plan, validation, kept):
         return done
@@ -139,6 +140,9 @@ def _trained(
 def _is_better(record: EpochRecord, progress: Progress, plan: Plan) -> bool:
     if progress.best < 0:
         return True
+    accuracy, start = record.validation_accuracy, progress.history[0].validation_accuracy
+    if plan.never_below and accuracy < start:
+        return False
     return _score(record, plan) > _score(progress.history[progress.best], plan)
 
 
