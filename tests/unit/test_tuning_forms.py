@@ -44,3 +44,15 @@ def test_the_fastest_beyond_doubt_that_holds_the_gates(trials, expected: str | N
     chosen, reason = choose_form(trials)
     assert chosen == expected
     assert reason
+
+
+@pytest.mark.parametrize(
+    ("standard", "why"),
+    [
+        (trial(STANDARD, 2.0, "", "it agrees too rarely"), "misses a gate"),
+        (trial(STANDARD, None, "", "onnxruntime ended with signal 4"), "could not be timed"),
+    ],
+)
+def test_why_the_standard_form_is_not_kept(standard: FormTrial, why: str) -> None:
+    reason = choose_form([standard, trial(OTHER, 3.0, "slower")])[1]
+    assert reason == f"{STANDARD} {why}; this is the fastest that holds the gates."

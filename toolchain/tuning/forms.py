@@ -73,15 +73,16 @@ class FormSearch:
 def choose_form(trials: Sequence[FormTrial]) -> tuple[str | None, str]:
     """The form to write and why; (None, why) when none holds the gates.
 
-    The standard form stays unless another is faster beyond doubt, or it misses a gate.
+    The standard form stays unless another is faster beyond doubt, or it misses a gate or
+    could not be timed.
     """
     kept = [trial for trial in trials if trial.may_be_kept]
     if not kept:
-        return None, "No form holds the gates."
+        return None, "No form both holds the gates and runs."
     standard = next((trial for trial in kept if trial.form == STANDARD), None)
     if standard is None:
         fastest = min(kept, key=_milliseconds)
-        return fastest.form, f"{STANDARD} misses a gate; this is the fastest that holds them."
+        return fastest.form, f"{_why_not(trials)}; this is the fastest that holds the gates."
     faster = [trial for trial in kept if trial.verdict == "faster"]
     if not faster:
         return STANDARD, "No other form that holds the gates is faster beyond doubt."
@@ -91,6 +92,16 @@ def choose_form(trials: Sequence[FormTrial]) -> tuple[str | None, str]:
         f" ({share.value:.2f} of its time, {share.low:.2f} to {share.high:.2f})" if share else ""
     )
     return fastest.form, f"It holds the gates and is faster than {STANDARD}{found}."
+
+
+def _why_not(trials: Sequence[FormTrial]) -> str:
+    """Why the standard form is not kept."""
+    standard = next((trial for trial in trials if trial.form == STANDARD), None)
+    if standard is None:
+        return f"{STANDARD} was not tried"
+    if standard.p50_ms is None:
+        return f"{STANDARD} could not be timed"
+    return f"{STANDARD} misses a gate"
 
 
 def _milliseconds(trial: FormTrial) -> float:
