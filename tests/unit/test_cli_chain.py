@@ -8,7 +8,7 @@ import pytest
 
 from toolchain.cli import chain
 from toolchain.cli.chain import STAGES, TUNE_ONNX, Stage, depends_on, needed, run_chain, say_next
-from toolchain.errors import ExitCode, StoppedError
+from toolchain.errors import ExitCode, InputError, StoppedError
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.run import Run, sha256_json
 
@@ -85,6 +85,15 @@ def test_the_next_stage_is_told(
 def test_forms_are_tried_after_what_they_are_forms_of() -> None:
     names = [stage.name for stage in needed(TUNE_ONNX.name, recipe_for("int8-qat"))]
     assert names == ["data", "train", "quantize", "onnx-forms"]
+
+
+def test_forms_of_no_int8_file_are_refused_before_anything_runs(tmp_path) -> None:
+    run = Run(tmp_path, "digits")
+    with pytest.raises(InputError, match="int8 precision.*received fp32, fp16, w8") as caught:
+        run_chain(recipe_for(*FLOATS), run, TUNE_ONNX.name)
+    assert caught.value.exit_code == ExitCode.INPUT == 2
+    assert 'add "int8-qat"' in caught.value.remedy
+    assert not any(run.stage(name).exists() for name in STAGES)
 
 
 class Counting:

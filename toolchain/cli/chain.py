@@ -120,8 +120,19 @@ _OPTIONAL: Final = frozenset({"phones", TUNE_ONNX.name})
 
 
 def needed(until: str, recipe: Recipe) -> list[Stage]:
-    """The stages up to `until`, in order; quantize is left out when no int8 file is asked for."""
+    """The stages up to `until`, in order; quantize is left out when no int8 file is asked for.
+
+    Raises:
+      InputError: forms of an int8 file are asked for, and the recipe asks for no such file.
+    """
     if until == TUNE_ONNX.name:
+        if not recipe.int8_precisions():
+            received = ", ".join(recipe.export.precisions)
+            raise InputError(
+                f"expected an int8 precision for --tune-onnx to tune, received {received}",
+                "export.precisions",
+                'add "int8-qat" or "int8-ptq"',
+            )
         return [*needed("quantize", recipe), TUNE_ONNX]
     names = list(STAGES)
     chosen = names[: names.index(until) + 1]
