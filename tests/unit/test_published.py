@@ -13,6 +13,8 @@ from finished_run import finished_run
 from toolchain.cli import published
 from toolchain.errors import ModelError
 from toolchain.run import Run
+from toolchain.saved import save_value
+from toolchain.tuning.forms import FormSearch
 
 RECIPE = values.run_values().recipe
 READ: dict[str, tuple[str, Callable[[Run], Any]]] = {
@@ -61,3 +63,40 @@ def test_a_stage_that_never_ran_is_named(tmp_path: Path) -> None:
     assert published.benchmark(run) is None
     assert published.sensitivity(run) is None
     assert published.phones(run) == {}
+
+
+def quantized_again(run: Run, weights: bytes) -> str:
+    with run.publish("quantize", "k") as out:
+        (out / "weights.safetensors").write_bytes(weights)
+    manifest = run.manifest("quantize")
+    assert manifest is not None
+    return manifest.digest()
+
+
+def test_a_form_that_was_timed_for_other_weights_is_used_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(published, "say", told.append)
+    run = Run(tmp_path, "digits")
+    assert published.onnx_form(RECIPE, run) == "qdq-u8s8"
+    upstream = {"quantize": quantized_again(run, b"first")}
+    tried = FormSearch(
+        date="",
+        command="",
+        toolchain="",
+        machine={},
+        precision="int8-qat",
+        images=1,
+        trials=(),
+        chosen="qdq-s8s8",
+        reason="",
+    )
+    with run.publish("onnx-forms", "k", upstream) as out:
+        save_value(tried, out / published.ONNX_FORMS)
+    assert published.onnx_form(RECIPE, run) == "qdq-s8s8"
+    assert told == []
+    quantized_again(run, b"second")
+    assert published.onnx_form(RECIPE, run) == "qdq-s8s8"
+    assert told[0] == "qdq-s8s8 was the fastest form before quantize changed;"
+    assert "--tune-onnx" in told[1]

@@ -25,6 +25,7 @@ from toolchain.photos import PHOTOS_FILE
 from toolchain.recipe import Recipe
 from toolchain.run import Run
 from toolchain.saved import load_as
+from toolchain.terminal import say
 from toolchain.tuning.forms import STANDARD, FormSearch
 from toolchain.values import Dataset, QuantizedModel, TrainedModel, Verification, load_verification
 
@@ -77,10 +78,24 @@ def onnx_forms(run: Run) -> FormSearch:
 
 
 def onnx_form(recipe: Recipe, run: Run) -> str:
-    """The form in which int8 .onnx files are to be written."""
+    """The form in which int8 .onnx files are to be written; says where it was timed on others."""
     if recipe.export.onnx_form != "auto":
         return recipe.export.onnx_form
-    return STANDARD if run.manifest("onnx-forms") is None else onnx_forms(run).chosen
+    tried = run.manifest("onnx-forms")
+    if tried is None:
+        return STANDARD
+    chosen = onnx_forms(run).chosen
+    if changed := [
+        name for name, digest in tried.made_from.items() if _digest(run, name) != digest
+    ]:
+        say(f"{chosen} was the fastest form before {', '.join(changed)} changed;")
+        say("  to try all forms again: toolchain quantize --tune-onnx")
+    return chosen
+
+
+def _digest(run: Run, stage: str) -> str | None:
+    manifest = run.manifest(stage)
+    return None if manifest is None else manifest.digest()
 
 
 def exported(run: Run) -> list[ExportedModel]:
