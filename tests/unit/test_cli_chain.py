@@ -89,7 +89,7 @@ def test_forms_are_tried_after_what_they_are_forms_of() -> None:
 
 def test_forms_of_no_int8_file_are_refused_before_anything_runs(tmp_path) -> None:
     run = Run(tmp_path, "digits")
-    with pytest.raises(InputError, match="int8 precision.*received fp32, fp16, w8") as caught:
+    with pytest.raises(InputError, match=r"int8 precision.*received fp32, fp16, w8") as caught:
         run_chain(recipe_for(*FLOATS), run, TUNE_ONNX.name)
     assert caught.value.exit_code == ExitCode.INPUT == 2
     assert 'add "int8-qat"' in caught.value.remedy
