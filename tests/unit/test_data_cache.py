@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from photo_files import class_folders, photo, write_folder, write_tar, write_zip
 from toolchain.data import cache as cache_module
 from toolchain.data import parallel
 from toolchain.data.access import random_access
-from toolchain.data.source import open_source
+from toolchain.data.containers import LISTS, open_container
+from toolchain.data.source import fingerprint, open_source
+from toolchain.data.sources import places365
 from toolchain.data.stage import build_dataset, open_dataset
 from toolchain.errors import DataError, MachineError
 from toolchain.images.decode import open_rgb
@@ -58,6 +61,33 @@ def build(recipe, tmp_path: Path, name: str = "out") -> Dataset:
     out = tmp_path / name
     out.mkdir()
     return build_dataset(recipe, out, tmp_path / "cache")
+
+
+def bitmaps(first: int) -> dict[str, bytes]:
+    """Photos whose files are equally long."""
+    names = (f"{name}/{number}.bmp" for name in ("cat", "dog") for number in range(12))
+    return {name: photo(first + seed, kind="BMP") for seed, name in enumerate(names)}
+
+
+def container_of(kind: str, folder: Path, files: dict[str, bytes]) -> Path:
+    """What `data.path` is then: a folder, a table beside it or an archive of one size."""
+    folder.mkdir(exist_ok=True)
+    if kind == "zip":
+        return stored_zip(folder / "photos.zip", files)
+    write_folder(folder / "photos", files)
+    if kind == "folder":
+        return folder / "photos"
+    table = folder / "photos" / "labels.csv"
+    table.write_text("".join(f"{name},{name[:3]}\n" for name in files))
+    return table
+
+
+def stored_zip(path: Path, files: dict[str, bytes]) -> Path:
+    """Not compressed, so that its size tells nothing."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
 
 
 def same(left: Dataset, right: Dataset) -> bool:
@@ -109,6 +139,65 @@ class TestSharing:
             monkeypatch.setattr(cache_module, "DECODER", cache_module.DECODER + 1)
         dataset = build(recipe, tmp_path, "two")
         assert len(decoded) == before + len(dataset.names)
+
+    @pytest.mark.parametrize("kind", ["folder", "table", "zip"])
+    def test_other_photos_of_the_same_names_sizes_and_times_are_others(self, kind, tmp_path):
+        """Two folders made by one program, and one rewritten in place by `cp -p` or `rsync -t`."""
+        found = []
+        for place, first in (("one", 0), ("two", 500), ("two", 900)):
+            path = container_of(kind, tmp_path / place, bitmaps(first))
+            for file in (path, *path.parent.rglob("*.bmp")):
+                os.utime(file, (315532800, 315532800))
+            recipe = recipe_of(path)
+            found.append((fingerprint(recipe), build(recipe, tmp_path, f"out{first}").pixels()[:]))
+        prints, pixels = zip(*found, strict=True)
+        assert len(set(prints)) == 3
+        assert not np.array_equal(pixels[0], pixels[1])
+        assert not np.array_equal(pixels[1], pixels[2])
+
+    def test_what_lies_beside_the_photos_changes_nothing(self, photos, tmp_path, decoded):
+        recipe = recipe_of(photos)
+        build(recipe, tmp_path, "one")
+        before, print_before = len(decoded), fingerprint(recipe)
+        for name in ("notes.txt", "cat/check.html", ".DS_Store", "dog/.thumbs/0.png"):
+            (photos / name).parent.mkdir(exist_ok=True)
+            (photos / name).write_bytes(b"x")
+        assert fingerprint(recipe) == print_before
+        (photos / "prices.csv").write_text("a,b\n1,2\n")  # a table could have named the photos
+        assert fingerprint(recipe) != print_before
+        build(recipe, tmp_path, "two")
+        assert len(decoded) == before
+
+    def test_lists_that_a_source_reads_count(self, photos):
+        assert {places365.IMAGES, places365.CATEGORIES} == LISTS
+        before = open_container(photos).fingerprint()
+        (photos / places365.IMAGES).write_text("0.png 1\n")
+        assert open_container(photos).fingerprint() != before
+
+    def test_lists_of_exclusions_share_too(self, photos, tmp_path, decoded):
+        (photos / "cat" / "bad.jpg").write_bytes(b"I am no photo")
+        (photos / "dog" / "bad.jpg").write_bytes(b"nor am I")
+        build(recipe_of(photos, on_bad_image="skip"), tmp_path, "all")
+        before, listed = len(decoded), tmp_path / "exclude.txt"
+        for gone in (["cat/bad.jpg", "cat/0.png"], ["dog/39.png", "cat/3.png"]):
+            listed.write_text("".join(f"{name}\n" for name in gone))
+            recipe = recipe_of(photos, on_bad_image="skip", exclude=str(listed))
+            dataset = build(recipe, tmp_path, gone[0].replace("/", "-"))
+            assert {(name, "excluded") for name in gone} <= set(dataset.skipped)
+            assert len(dataset.names) == 2 * EACH + 1 - len(set(gone) - {"cat/bad.jpg"})
+            for row, name in enumerate(dataset.names):
+                expected = pixels_of((photos / name).read_bytes(), name, Frame(SIZE))
+                assert np.array_equal(dataset.pixels()[row], expected)
+            assert Dataset.load(dataset.folder) == dataset
+        assert len(decoded) == before
+
+    def test_excluded_photos_are_not_stored_where_all_are_too_many(self, photos, tmp_path, decoded):
+        listed = tmp_path / "exclude.txt"
+        listed.write_text("cat/0.png\n")
+        gib = 2 * EACH * SIZE * SIZE * 3 / 2**30
+        dataset = build(recipe_of(photos, exclude=str(listed), cache_gib=gib), tmp_path)
+        assert not dataset.streamed
+        assert "cat/0.png" not in decoded
 
     def test_recipes_that_differ_in_bad_images_share_too(self, photos, tmp_path, decoded):
         (photos / "cat" / "bad.jpg").write_bytes(b"I am no photo")

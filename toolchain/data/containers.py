@@ -46,6 +46,10 @@ _DAMAGE: Final = (
     NotImplementedError,
     RuntimeError,
 )
+# What people and programs leave beside photos, and no source reads; a table or an array counts.
+_ASIDE: Final = (".txt", ".md", ".html", ".htm", ".pdf", ".json", ".toml", ".log", ".db", ".npy")
+# Lists that a source does read (see sources/places365.py).
+LISTS: Final = frozenset({"places365_val.txt", "categories_places365.txt"})
 _ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 
 
@@ -106,7 +110,10 @@ class Container(Protocol):
         """The wanted files' (name, bytes), in the container's order."""
 
     def fingerprint(self) -> str:
-        """Changes when a file is added, removed or rewritten; cheap, content is not read."""
+        """Changes when a file that counts is added, removed or rewritten; content is not read."""
+
+    def stamp(self, names: Iterable[str]) -> str:
+        """Changes when one of these files is rewritten, or others are named; as cheap."""
 
 
 def open_container(path: Path) -> Container:
@@ -173,24 +180,47 @@ class FolderContainer:
                 ) from error
             yield name, data
 
-    def _stamps(self) -> Iterator[tuple[str, int, int]]:
-        """Name, size and time of change of every file."""
+    def _stamps(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Each file that counts, with what the system knows of it."""
         for name, status in self._walk():
-            if status is not None:
-                yield name, status.st_size, status.st_mtime_ns
+            if status is not None and not _is_aside(name):
+                yield name, status
 
     def fingerprint(self) -> str:
-        """Hash of every name, size and time of change."""
-        digest = hashlib.sha256()
-        for name, size, stamp in self._stamps():
-            digest.update(f"{name}\0{size}\0{stamp}\n".encode(errors="replace"))
-        return digest.hexdigest()
+        """See `Container.fingerprint`."""
+        return _hash(self._stamps())
+
+    def stamp(self, names: Iterable[str]) -> str:
+        """See `Container.stamp`."""
+        return _hash((name, _status(f"{self.path}/{name}")) for name in names)
 
 
-def _archive_fingerprint(path: Path) -> str:
-    status = path.stat()
-    text = f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}"
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+def _is_aside(name: str) -> bool:
+    """Whether no source reads the file: it may come and go without making the photos others."""
+    file = name.rpartition("/")[2].lower()
+    return "/." in f"/{name}" or (file.endswith(_ASIDE) and file not in LISTS)
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:  # told when it is read
+        return None
+
+
+def _hash(files: Iterable[tuple[str, os.stat_result | None]]) -> str:
+    """Of names and of what changes with their content.
+
+    The time of change of the inode is the one that no program sets back: `cp -p`, `rsync -t` and
+    `unzip` restore the other. With the inode's number, two files of one moment differ too.
+    """
+    digest = hashlib.sha256()
+    for name, status in files:
+        digest.update(f"{name}\0".encode("utf-8", "surrogatepass"))
+        if status is not None:
+            times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
+            digest.update(f"{status.st_size}\0{times}\0{status.st_ino}\n".encode())
+    return digest.hexdigest()
 
 
 class TarContainer:
@@ -226,7 +256,11 @@ class TarContainer:
 
     def fingerprint(self) -> str:
         """See `Container.fingerprint`."""
-        return _archive_fingerprint(self.path)
+        return _hash([(self.path.name, self.path.stat())])
+
+    def stamp(self, names: Iterable[str]) -> str:
+        """See `Container.stamp`; an archive is rewritten as a whole."""
+        return self.fingerprint()
 
 
 class ZipContainer:
@@ -264,7 +298,11 @@ class ZipContainer:
 
     def fingerprint(self) -> str:
         """See `Container.fingerprint`."""
-        return _archive_fingerprint(self.path)
+        return _hash([(self.path.name, self.path.stat())])
+
+    def stamp(self, names: Iterable[str]) -> str:
+        """See `Container.stamp`; an archive is rewritten as a whole."""
+        return self.fingerprint()
 
 
 class _Bound:

@@ -104,6 +104,18 @@ class Rows:
             self.picture[row.position] = np.frombuffer(hash_bytes(row.picture), np.uint8)
         self.known[row.position] = True
 
+    def take(self, places: NDArray[np.int64]) -> Rows:
+        """The rows at `places`, int64 [n], which are positions 0 to n - 1 from then on."""
+        taken = Rows(len(places))
+        taken.known = self.known[places]
+        taken.sha256, taken.picture = self.sha256[places], self.picture[places]
+        taken.reasons = {
+            at: self.reasons[place]
+            for at, place in enumerate(places.tolist())
+            if place in self.reasons
+        }
+        return taken
+
     def good(self) -> NDArray[np.int64]:
         """Positions of the rows with pixels, int64 [n], ascending."""
         good = self.known.copy()

@@ -6,16 +6,19 @@ import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain.columns import Hashes, Numbers
+import numpy as np
+
+from toolchain.columns import Hashes, Index, Numbers, Places
 from toolchain.data.access import random_access
 from toolchain.data.cache import cached, share, stored_bytes
 from toolchain.data.journal import Rows
 from toolchain.data.originals import changes
 from toolchain.data.selection import select
 from toolchain.data.source import fingerprint, open_source
-from toolchain.data.sources.base import Source
+from toolchain.data.sources.base import ContainerSource, Source
 from toolchain.data.stream import StreamedPixels
 from toolchain.errors import DataError
 from toolchain.images.preprocess import Frame
@@ -42,13 +45,14 @@ def build_dataset(recipe: Recipe, out: Path, cache: Path | None = None) -> Datas
     """
     source, frame = open_source(recipe), _frame(recipe)
     streamed = _is_streamed(source, frame.size, recipe.data.cache_gib)
+    whole = _whole(recipe, source, frame.size)
     folder = cache or out / ".cache"
-    found = cached(source, fingerprint(recipe), frame, folder, store=not streamed)
+    found = cached(whole, _stamp(recipe, whole), frame, folder, store=not streamed)
     if found.pixels is not None:
         share(found.pixels, out)
     if cache is None:
         shutil.rmtree(folder)
-    dataset = _dataset(recipe, source, found.rows, out, streamed)
+    dataset = _dataset(recipe, source, _Decoded.of(source, whole, found.rows), out, streamed)
     dataset.save()
     _tell(dataset)
     return _with_stream(dataset, source, frame)
@@ -65,6 +69,52 @@ def open_dataset(folder: Path, recipe: Recipe) -> Dataset:
     if not dataset.streamed:
         return dataset
     return _with_stream(dataset, open_source(recipe), _frame(recipe))
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """What was decoded of a source's images.
+
+    Attributes:
+      rows: one of each image, at its position among the source's items.
+      places: where each image lies among those that were decoded, int64 [n], ascending.
+      whole: whether no others were decoded.
+    """
+
+    rows: Rows
+    places: Places
+    whole: bool
+
+    @staticmethod
+    def of(source: Source, whole: Source, rows: Rows) -> _Decoded:
+        """Of a source that is `whole`, whose rows these are, or has only some of its images."""
+        names, every = source.layout.items.names, whole.layout.items.names
+        if len(names) == len(every):
+            return _Decoded(rows, np.arange(len(names)), True)
+        index = Index(every)
+        places = np.fromiter((index[name] for name in names), np.int64, len(names))
+        return _Decoded(rows.take(places), places, False)
+
+
+def _whole(recipe: Recipe, source: Source, size: int) -> Source:
+    """The source with the images that the recipe excludes: one cache then serves every list.
+
+    Where that is more than the recipe allows to store, the source as it is.
+    """
+    if not recipe.data.exclude:
+        return source
+    data = dataclasses.replace(recipe.data, exclude="", on_bad_image="skip")
+    whole = open_source(dataclasses.replace(recipe, data=data))
+    needed = stored_bytes(len(whole.layout.items), size) / 2**30
+    return whole if needed <= recipe.data.cache_gib else source
+
+
+def _stamp(recipe: Recipe, source: Source) -> str:
+    """Changes when one of the source's images does, not with files that lie beside them."""
+    if isinstance(source, ContainerSource):
+        return source.container.stamp(source.layout.items.names)
+    data = dataclasses.replace(recipe.data, exclude="")
+    return fingerprint(dataclasses.replace(recipe, data=data))
 
 
 def _frame(recipe: Recipe) -> Frame:
@@ -91,8 +141,11 @@ def _is_streamed(source: Source, size: int, limit_gib: float) -> bool:
     return True
 
 
-def _dataset(recipe: Recipe, source: Source, rows: Rows, out: Path, streamed: bool) -> Dataset:
+def _dataset(
+    recipe: Recipe, source: Source, decoded: _Decoded, out: Path, streamed: bool
+) -> Dataset:
     layout, items, frame = source.layout, source.layout.items, _frame(recipe)
+    rows = decoded.rows
     bad = [(items.names[place], rows.reasons[place]) for place in sorted(rows.reasons)]
     if bad and recipe.data.on_bad_image == "error":
         raise _bad_images(bad)
@@ -112,7 +165,7 @@ def _dataset(recipe: Recipe, source: Source, rows: Rows, out: Path, streamed: bo
         sha256=Hashes(rows.sha256).take(kept),
         skipped=(*layout.skipped, *bad, *chosen.skipped),
         notes=notes,
-        rows=() if len(kept) == len(items) else Numbers(kept),
+        rows=() if decoded.whole and len(kept) == len(items) else Numbers(decoded.places[kept]),
         streamed=streamed,
     )
 

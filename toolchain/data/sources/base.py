@@ -152,10 +152,9 @@ class ListedFolder(FolderContainer):
         sizes = ((name, _size_below(root, name)) for name in sorted(self.names))
         return Entries.of(Entry(name, size, False) for name, size in sizes if size is not None)
 
-    def _stamps(self) -> Iterator[tuple[str, int, int]]:
+    def _stamps(self) -> Iterator[tuple[str, os.stat_result]]:
         for entry in self.entries():
-            stamp = os.lstat(f"{self.path}/{entry.name}").st_mtime_ns
-            yield entry.name, entry.bytes, stamp
+            yield entry.name, os.lstat(f"{self.path}/{entry.name}")
 
 
 def _size_below(root: Path, name: str) -> int | None:
