@@ -13,7 +13,8 @@ from networks import photos, random_network, recipe_of, softmax
 
 from toolchain.contract import Contract, TensorSpec, parse_contract
 from toolchain.export import onnx as writer
-from toolchain.images.preprocess import Preprocessing, normalise
+from toolchain.export.onnx_forms import rewritten
+from toolchain.images.preprocess import MEAN_STD, Preprocessing, normalise
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_portable, check_promise
@@ -21,6 +22,7 @@ from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import Graph, Node, affine, input_affine, snap_biases
 from toolchain.quantization.qat import qat_model
+from toolchain.recipe.sections import ONNX_FORMS
 from toolchain.runtimes import open_runner
 from toolchain.training.batches import Examples
 from toolchain.training.stage import preparation
@@ -39,6 +41,22 @@ TOLERANCE = {
 }
 CLASSES = 10
 IR_OF_OPSET = {13: 8, 15: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
+
+# What onnxruntime may make of an integer file; the layout ops move stored bytes.
+INTEGER_OPS = {
+    "QuantizeLinear",
+    "QLinearConv",
+    "QLinearAdd",
+    "QLinearGlobalAveragePool",
+    "QGemm",
+    "QLinearMatMul",
+    "MaxPool",
+    "NhwcMaxPool",
+    "Transpose",
+    "Flatten",
+    "DequantizeLinear",
+    "Softmax",
+}
 
 NETWORKS = {
     "mobilenet even": ("mobilenet_v2", 48, {"pool": "avg"}),
@@ -150,16 +168,12 @@ def test_onnxruntime_runs_every_layer_in_integers(case: Case, tmp_path: Path) ->
     kinds = [node.op for node in case.graph.nodes]
     assert ops["QLinearConv"] == kinds.count("conv") + kinds.count("depthwise")
     assert ops["QGemm"] + ops["QLinearMatMul"] == kinds.count("dense")
-    for floating in (
-        "Conv",
-        "FusedConv",
-        "Gemm",
-        "FusedGemm",
-        "MatMul",
-        "FusedMatMul",
-        "NhwcFusedConv",
-    ):
-        assert ops[floating] == 0
+    assert ops["QLinearAdd"] == kinds.count("add")
+    assert ops["QLinearGlobalAveragePool"] == kinds.count("mean")
+    assert ops["MaxPool"] + ops["NhwcMaxPool"] == kinds.count("max_pool") + kinds.count("max")
+    # The image goes in and the logits come out: everything between is integer, pools and sums too.
+    assert ops["QuantizeLinear"] == ops["DequantizeLinear"] == 1
+    assert set(ops) <= INTEGER_OPS
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +257,47 @@ def test_every_variant_answers_as_the_plain_file_through_its_contract(
     runner = open_runner(other)
     assert runner.contract == contract_of(small.graph, **way, **VARIANTS[variant])
     assert np.abs(runner.run(small.pixels[:6]) - expected).max() < TOLERANCE["variant"]
-    assert inspect_file(other).true_scheme == ("fp32" if ranges is None else "int8")
+    found = inspect_file(other)
+    assert found.true_scheme == ("fp32" if ranges is None else "int8")
+    assert found.float_islands == ()
+
+
+@pytest.mark.parametrize("form", ONNX_FORMS)
+def test_raw_bytes_are_the_stored_image_of_an_integer_file(
+    small: Case, form: str, tmp_path: Path
+) -> None:
+    """No arithmetic lies between the bytes that come in and the first layer, in any form."""
+    changes = {"preprocessing": small.way, "precision": "int8-qat", **VARIANTS["uint8"]}
+    floats, bytes_in = tmp_path / "x.int8-qat.onnx", tmp_path / "y.int8-qat.onnx"
+    plain = to_onnx(small.graph, small.ranges, preprocessing=small.way, precision="int8-qat")
+    floats.write_bytes(rewritten(plain, form))
+    bytes_in.write_bytes(rewritten(to_onnx(small.graph, small.ranges, **changes), form))
+    names = {op.name for op in inspect_file(bytes_in).ops}
+    assert not names & {"Cast", "Sub", "Div"}
+    assert inspect_file(bytes_in).float_islands == ()
+    expected = open_runner(floats).run(small.pixels)
+    assert np.array_equal(open_runner(bytes_in).run(small.pixels), expected)
+
+
+@pytest.mark.parametrize("pixels", MEAN_STD)
+def test_every_preprocessing_rounds_each_byte_to_itself(pixels: str) -> None:
+    way, values = Preprocessing.of(pixels, 16), np.arange(256, dtype=np.uint8)
+    point = input_affine(way.mean, way.std)
+    images = normalise(np.broadcast_to(values[:, None, None, None], (256, 16, 16, 3)), way)
+    stored = np.round(images[:, 0, 0, 0] / np.float32(point.scale)) + point.zero_point
+    assert np.array_equal(stored, values)
+
+
+def test_bytes_of_another_range_are_normalised_first(small: Case, tmp_path: Path) -> None:
+    """Ranges that are not those of the preprocessing: then a byte is not its own rounding."""
+    ranges = {**small.ranges, "image": input_affine(128.0, 120.0)}
+    changes = {"preprocessing": small.way, "precision": "int8-qat", **VARIANTS["uint8"]}
+    floats, bytes_in = tmp_path / "x.onnx", tmp_path / "y.onnx"
+    floats.write_bytes(to_onnx(small.graph, ranges, preprocessing=small.way, precision="int8-qat"))
+    bytes_in.write_bytes(to_onnx(small.graph, ranges, **changes))
+    assert "Div" in {op.name for op in inspect_file(bytes_in).ops}
+    expected = open_runner(floats).run(small.pixels)
+    assert np.abs(open_runner(bytes_in).run(small.pixels) - expected).max() < TOLERANCE["variant"]
 
 
 def test_a_dense_layer_after_flatten_reads_its_kernel_in_the_order_it_was_scaled_for() -> None:

@@ -27,6 +27,7 @@ from toolchain.quantization.graph import (
     Graph,
     Node,
     along,
+    input_affine,
     stored_weights,
     weight_scales,
 )
@@ -48,7 +49,8 @@ def to_onnx(
       contract: names, shapes and dtypes of input and output, the input's layout, and whether
         logits or probabilities come out; a float file stores its kernels as the precision says. A
         batch of -1 becomes the dynamic axis "N". A uint8 input
-        takes raw RGB bytes: they are normalised in the graph, with the arithmetic of `normalise`.
+        takes raw RGB bytes: a float file normalises them with the arithmetic of `normalise`, in an
+        integer file they are the stored image itself.
       opset: version of the standard operator set.
     """
     writer = _Writer(graph, ranges, contract)
@@ -96,22 +98,41 @@ class _Writer:
         self.shapes: dict[str, tuple[int, ...]] = {IMAGE: (graph.size, graph.size, 3)}
 
     def write(self) -> None:
-        self._publish(IMAGE, self._input())
+        self._image()
         for node in self.graph.nodes:
             self._write_node(node)
         last = "Softmax" if self.contract.output_kind == "probabilities" else "Identity"
         axis = {"axis": -1} if last == "Softmax" else {}
         logits = self.real[self.graph.nodes[-1].name]
         self._add(last, [logits], self.contract.output.name, **axis)
+        self._drop_unread()
 
-    def _input(self) -> str:
-        """The name of the float image in NCHW, after what the contract leaves to the graph."""
-        tensor = self.contract.input.name
+    def _drop_unread(self) -> None:
+        """What works on stored bytes reads no real ones, and onnxruntime (1.31) would make them."""
+        read = {self.contract.output.name}
+        for node in reversed(self.nodes):
+            if node.output[0] in read:
+                read.update(node.input)
+        self.nodes = [node for node in self.nodes if node.output[0] in read]
+        self.initializers = [tensor for tensor in self.initializers if tensor.name in read]
+
+    def _image(self) -> None:
+        """The image in NCHW, after what the contract leaves to the graph."""
+        tensor, way = self.contract.input.name, self.contract.preprocessing
         if self.contract.layout == "NHWC":
             self._add("Transpose", [tensor], f"{IMAGE}_nchw", perm=[0, 3, 1, 2])
             tensor = f"{IMAGE}_nchw"
         if self.contract.input.dtype == "float32":
-            return tensor
+            self._publish(IMAGE, tensor)
+        elif self.ranges.get(IMAGE) == input_affine(way.mean, way.std):
+            # Normalising and rounding would give back the byte that came in.
+            self.stored[IMAGE] = tensor
+            self._dequantize(IMAGE)
+        else:
+            self._publish(IMAGE, self._normalised(tensor))
+
+    def _normalised(self, tensor: str) -> str:
+        """(pixel - mean) / std of raw bytes, in the arithmetic of `normalise`."""
         way = self.contract.preprocessing
         mean = self._constant(f"{IMAGE}_mean", np.array(way.mean, np.float32))
         std = self._constant(f"{IMAGE}_std", np.array(way.std, np.float32))

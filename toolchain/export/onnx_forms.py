@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from toolchain.recipe.sections import ONNX_FORMS
 
 _SHIFT: Final = 128
+_UINT8: Final = onnx.TensorProto.UINT8
 
 
 def rewritten(data: bytes, form: str) -> bytes:
@@ -49,6 +50,31 @@ def rewritten(data: bytes, form: str) -> bytes:
 def _signed_activations(model: Any) -> None:
     for tensor, value in _constants(model, np.uint8):
         _store(tensor, (value.astype(np.int16) - _SHIFT).astype(np.int8))
+    _round_pixels(model.graph)
+
+
+def _round_pixels(graph: Any) -> None:
+    """An input of raw bytes stays uint8; what it means is stored as int8 right after it."""
+    pixels = {one.name for one in graph.input if one.type.tensor_type.elem_type == _UINT8}
+    for place, node in enumerate(list(graph.node)):
+        if node.input[0] not in pixels:
+            continue
+        if node.op_type != "DequantizeLinear":
+            pixels.update(node.output)
+            continue
+        name, (scale, zero) = node.output[0], node.input[1:]
+        byte_zero, real, stored = f"{zero}_u8", f"{name}_pixels", f"{name}_s8"
+        offset = next(one for one in graph.initializer if one.name == zero)
+        shifted = numpy_helper.to_array(offset).astype(np.int16) + _SHIFT
+        graph.initializer.append(numpy_helper.from_array(shifted.astype(np.uint8), byte_zero))
+        node.input[2], node.output[0], node.name = byte_zero, real, real
+        # Inserted the last first, so that the first stands first.
+        for op, inputs, output in (
+            ("DequantizeLinear", [stored, scale, zero], name),
+            ("QuantizeLinear", [real, scale, zero], stored),
+        ):
+            made = onnx.helper.make_node(op, inputs, [output], name=output)
+            graph.node.insert(place + 1, made)
 
 
 def _unsigned_kernels(model: Any) -> None:
