@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import lzma
+import subprocess
+import sys
 import tarfile
+import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -18,7 +23,9 @@ from photo_files import (
     write_zip,
 )
 
+from toolchain.data.access import random_access
 from toolchain.data.containers import open_container
+from toolchain.data.source import find_source
 from toolchain.errors import DataError, ExitCode
 
 FILES = class_folders()
@@ -170,6 +177,55 @@ def tar_gz_bomb(folder: Path) -> Path:
     return path
 
 
+def tar_long_name(folder: Path) -> Path:
+    """A name of 48 MiB, 50 KB on disk: tarfile would read it before anyone sees it."""
+    return packed_tar(folder, [header("././@LongLink", 48 << 20, tarfile.GNUTYPE_LONGNAME)], 48)
+
+
+def tar_long_pax_header(folder: Path) -> Path:
+    return packed_tar(folder, [header("././@PaxHeader", 48 << 20, tarfile.XHDTYPE)], 48)
+
+
+def tar_sparse(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "cat/x.png", type=tarfile.GNUTYPE_SPARSE)
+
+
+def tar_sparse_by_pax_header(folder: Path) -> Path:
+    """A regular file whose data begin with a map of a million holes."""
+    path, data = folder / "evil.tar", b"1000000\n" + b"0\n" * 1000
+    marks = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "cat/x.png"}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for good, photo_data in FILES.items():
+            add_member(archive, good, photo_data)
+        add_member(archive, "cat/x.png", data, pax_headers=marks)
+    return path
+
+
+def tar_of_headers(folder: Path) -> Path:
+    """Empty files alone: 10 MiB of headers, a few KB on disk."""
+    return packed_tar(folder, empty_files(20_000), 0)
+
+
+def packed_tar(folder: Path, headers: list[bytes], mebibytes: int, name: str = "evil") -> Path:
+    path, end = folder / f"{name}.tar.xz", header("x.txt", 0) + bytes(1024)
+    with lzma.open(path, "wb", preset=0) as file:
+        file.write(b"".join(headers))
+        for _ in range(mebibytes):
+            file.write(b"a" * (1 << 20))
+        file.write(end)
+    return path
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def empty_files(count: int) -> list[bytes]:
+    return [header(f"x/{number % 200}.txt", 0) for number in range(count)]
+
+
 def zip_parent(folder: Path) -> Path:
     return write_zip(folder / "evil.zip", FILES | {"../escaped.png": photo(9)})
 
@@ -251,6 +307,98 @@ def test_an_evil_archive_is_refused_and_writes_nothing(make, tmp_path: Path) -> 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+# Reads each archive that it is given; the highest resident memory of all of it, in KiB.
+CHILD = """
+import re, sys
+from pathlib import Path
+from toolchain.data.access import random_access
+from toolchain.data.containers import open_container
+from toolchain.data.source import find_source
+from toolchain.errors import DataError
+for name in sys.argv[1:]:
+    try:
+        container = open_container(Path(name))
+        print(sum(len(data) for _, data in container.read({e.name for e in container.entries()})))
+    except DataError as error:
+        print(error.what)
+print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+BOMBS = (tar_gz_bomb, zip_bomb, tar_long_name)
+
+
+def test_memory_does_not_follow_what_archives_claim(tmp_path: Path) -> None:
+    paths = []
+    for make in BOMBS:
+        (tmp_path / make.__name__).mkdir()
+        paths.append(str(make(tmp_path / make.__name__)))
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, *paths], capture_output=True, text=True, check=True
+    )
+    *said, peak = done.stdout.splitlines()
+    assert not any(line.isdecimal() for line in said), "all are refused"
+    # Python and numpy alone take about 35 MiB; each bomb held 32 MiB and more.
+    assert int(peak) / 1024 < 64
+
+
+def test_time_grows_with_the_members_not_with_their_square(tmp_path: Path) -> None:
+    """Headers that shrink well: unpacked by tarfile itself, they took five times as long."""
+    packed = packed_tar(tmp_path, empty_files(10_000), 0)
+    plain = tmp_path / "plain.tar"
+    plain.write_bytes(lzma.decompress(packed.read_bytes()))
+    seconds = {}
+    for path in (plain, packed):
+        started = time.process_time()
+        assert len(open_container(path).entries()) == 201
+        seconds[path] = time.process_time() - started
+    assert seconds[packed] < 2.5 * seconds[plain]
+
+
+@pytest.mark.parametrize("kind", [".zip", *TAR_MODES])
+def test_of_members_of_one_name_the_last_counts(kind: str, tmp_path: Path) -> None:
+    """As tar and unzip leave it: `tar -r` and `zip` append what was changed."""
+    path, again = tmp_path / f"photos{kind}", {"cat/0.png": photo(77), "./dog/1.png": photo(78)}
+    appended = [*FILES.items(), *again.items(), ("cat/0.png", photo(79))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile warns who writes such an archive
+        (write_zip if kind == ".zip" else write_tar)(path, Repeating(appended))
+    expected = FILES | {"cat/0.png": photo(79), "dog/1.png": photo(78)}
+    assert read_all(path) == expected
+    names = [entry.name for entry in open_container(path).entries()]
+    assert sorted(names) == sorted(FILES)
+    read = list(open_container(path).read(set(FILES)))
+    assert sorted(read) == sorted(expected.items())
+
+
+class Repeating(dict[str, bytes]):
+    """Items of which some have the same key."""
+
+    def __init__(self, pairs: list[tuple[str, bytes]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+    def items(self) -> list[tuple[str, bytes]]:
+        return self.pairs
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar"])
+def test_names_written_by_windows(kind: str, tmp_path: Path) -> None:
+    files = {f"photos\\{name}".replace("/", "\\"): data for name, data in FILES.items()}
+    folder = {"photos\\cat\\": b""} if kind == ".zip" else {}
+    path = container_of(kind, tmp_path, files | folder)
+    expected = {f"photos/{name}": data for name, data in FILES.items()}
+    container = open_container(path)
+    assert dict(container.read(expected.keys())) == expected
+    listed = {entry.name: entry.is_folder for entry in container.entries()}
+    assert listed == dict.fromkeys(expected, False) | ({"photos/cat": True} if folder else {})
+    fetch = random_access(find_source(path))
+    assert all(fetch(name) == data for name, data in expected.items())
+
+
+def test_a_backslash_in_a_folder_is_part_of_the_name(tmp_path: Path) -> None:
+    files = {"cat/a\\b.png": photo(1), "dog/1.png": photo(2)}
+    assert read_all(write_folder(tmp_path / "photos", files)) == files
+
+
 def test_a_member_is_named_in_the_refusal(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="escaped") as caught:
         read_all(zip_parent(tmp_path))
@@ -259,7 +407,7 @@ def test_a_member_is_named_in_the_refusal(tmp_path: Path) -> None:
 
 def test_a_file_may_not_be_larger_than_an_image(tmp_path: Path, monkeypatch) -> None:
     """Reading stops one byte after the limit: that is how the decoder knows, and memory is safe."""
-    for reader in ("toolchain.data.containers", "toolchain.images.decode"):
+    for reader in ("toolchain.data.archives", "toolchain.images.decode"):
         monkeypatch.setattr(f"{reader}.MAX_BYTES", 1000)
     noise = io.BytesIO(bytes(photo(3, (60, 60))))
     for kind in KINDS:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 from toolchain.columns import Index, Texts
-from toolchain.data.containers import Container, FolderContainer, TarContainer, ZipContainer
+from toolchain.data.archives import TarContainer, ZipContainer, plain_name
+from toolchain.data.containers import Container, FolderContainer
 from toolchain.data.sources.base import ContainerSource, Source
+from toolchain.data.tar import Tar
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES, read_bounded
 
@@ -69,7 +71,7 @@ def _in_folder(folder: Path) -> Fetch:
 
 def _in_zip(path: Path, names: Set[str]) -> Fetch:
     archive, lock = zipfile.ZipFile(path), threading.Lock()
-    members = {_plain(info.filename): info for info in archive.infolist()}
+    members = {plain_name(info.filename): info for info in archive.infolist()}
     members = {name: info for name, info in members.items() if name in names}
 
     def fetch(name: str) -> bytes:
@@ -86,7 +88,7 @@ def _in_zip(path: Path, names: Set[str]) -> Fetch:
 def _is_plain(path: Path) -> bool:
     """Whether a tar is not compressed, whatever its name says."""
     try:
-        with tarfile.open(path, "r:"):
+        with Tar.open(path, "r:"):
             return True
     except (tarfile.TarError, OSError):
         return False
@@ -94,10 +96,11 @@ def _is_plain(path: Path) -> bool:
 
 def _in_tar(path: Path, names: Set[str]) -> Fetch:
     places = {}
-    with tarfile.open(path, "r:") as archive:
-        for member in archive:
-            if member.isreg() and _plain(member.name) in names:
-                places[_plain(member.name)] = member.offset_data, min(member.size, MAX_BYTES + 1)
+    with Tar.open(path, "r:") as archive:
+        for member in archive.forward():
+            name = plain_name(member.name)
+            if member.isreg() and name in names:
+                places[name] = member.offset_data, min(member.size, MAX_BYTES + 1)
     descriptor = os.open(path, os.O_RDONLY)
 
     def fetch(name: str) -> bytes:
@@ -108,10 +111,6 @@ def _in_tar(path: Path, names: Set[str]) -> Fetch:
             raise _unreadable(path, error) from error
 
     return fetch
-
-
-def _plain(name: str) -> str:
-    return Path(name).as_posix()
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
