@@ -48,6 +48,7 @@ def test_good_photos_exit_with_0_and_say_so(tmp_path):
     done = run(write_folder(tmp_path, good(60)))
     assert done.returncode == 0, done.stderr
     assert "60 are good" in done.stderr
+    assert "2 classes: a 30, b 30" in done.stderr
     assert "nothing found" in done.stderr
     assert done.stdout == ""
 

@@ -9,7 +9,7 @@ import pytest
 from command_line import toolchain
 from photo_files import class_folders, write_folder, write_tar
 
-from toolchain.cli.draft import draft_recipe
+from toolchain.cli.draft import draft_recipe, probe_recipe
 from toolchain.recipe import load_recipe
 
 
@@ -72,6 +72,18 @@ def test_the_command_writes_it_and_says_what_to_type_next(tmp_path: Path) -> Non
     assert "toolchain run --recipe models/pets/recipe.toml" in done.stderr
     recipe = load_recipe(path)
     assert (recipe.name, recipe.data.path) == ("pets", str(tmp_path / "pets.tar.gz"))
+
+
+def test_photos_are_found_in_the_folder_of_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "data" / "datasets" / "pets", class_folders())
+    monkeypatch.setenv("TOOLCHAIN_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    assert draft_recipe(Path("pets")).recipe.data.path == str(folder)
+    assert probe_recipe(Path("pets")).data.path == str(folder)
+    nearer = write_folder(tmp_path / "pets", class_folders())
+    assert draft_recipe(Path("pets")).recipe.data.path == str(nearer)
 
 
 def test_overwriting_has_to_be_asked_for(tmp_path: Path) -> None:

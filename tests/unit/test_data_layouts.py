@@ -73,6 +73,88 @@ def test_names_as_kaggle_gives_them(root: str) -> None:
     assert (layout.name, layout.classes) == ("kaggle-names", ("cat", "dog"))
 
 
+SPLIT = ("train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg", "test/dog/1.jpg")
+
+
+@pytest.mark.parametrize(
+    "stray", ["train/cover.jpg", "cover.jpg", "extra/1.jpg", "val/1.jpg", "testing/cat/1.jpg"]
+)
+def test_folders_of_splits_never_become_classes(stray: str) -> None:
+    with pytest.raises(DataError, match="are named as splits") as caught:
+        layout_of((*SPLIT, stray) if "/" in stray else (*SPLIT, f"train/{stray}"))
+    assert stray.removesuffix("cat/1.jpg") in caught.value.what
+    assert len(caught.value.lines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (
+            ("training_set/training_set/{}/1.jpg", "test_set/test_set/{}/2.jpg"),
+            {"train", "test"},
+        ),
+        (("seg_train/seg_train/{}/1.jpg", "seg_test/seg_test/{}/2.jpg"), {"train", "test"}),
+        (("train_images/{}/1.jpg", "valid_images/{}/2.jpg"), {"train", "validation"}),
+        (("train/{}/1.jpg", "dev/{}/2.jpg"), {"train", "validation"}),
+        (("train/{}/1.jpg", "dev/{}/2.jpg", "eval/{}/3.jpg"), {"train", "validation", "test"}),
+        (("train/{}/1.jpg", "eval/{}/2.jpg", "test/{}/3.jpg"), {"train", "validation", "test"}),
+    ],
+)
+def test_folders_of_splits_by_other_names(files: tuple[str, ...], splits: set[str]) -> None:
+    layout = layout_of(tuple(name.format(c) for name in files for c in ("cat", "dog")))
+    assert (layout.name, layout.classes) == ("split-folders", ("cat", "dog"))
+    assert {item.split for item in layout.items} == splits
+
+
+@pytest.mark.parametrize(
+    "unlabelled",
+    ["test/{}.jpg", "test/test/{}.jpg", "seg_pred/seg_pred/{}.jpg", "test/unknown/{}.jpg"],
+)
+def test_photos_to_predict_beside_train_are_left_aside_aloud(unlabelled: str) -> None:
+    labelled = ("train/cat/1.jpg", "train/dog/1.jpg")
+    layout = layout_of((*labelled, *(unlabelled.format(n) for n in range(3))))
+    assert (layout.name, layout.classes) == ("split-folders", ("cat", "dog"))
+    assert {item.name: item.split for item in layout.items} == dict.fromkeys(labelled)
+    assert any("holds 3 photos without a class" in note for note in layout.notes)
+
+
+def test_kaggles_test_folder_has_no_classes() -> None:
+    labelled = ("train/cat.0.jpg", "train/dog.0.jpg")
+    layout = layout_of((*labelled, "test1/1.jpg", "test1/2.jpg"))
+    assert (layout.name, layout.classes) == ("kaggle-names", ("cat", "dog"))
+    assert {item.name: item.split for item in layout.items} == dict.fromkeys(labelled)
+    assert layout.notes == ("test1/ holds 2 photos without a class, which are left aside",)
+    splits = layout_of((*labelled, "test/cat.1.jpg", "test/dog.1.jpg")).items
+    assert {item.name: item.split for item in splits}["test/dog.1.jpg"] == "test"
+    with pytest.raises(DataError, match=r"train/x\.jpg"):
+        layout_of((*labelled, "train/x.jpg", "test1/1.jpg"))
+
+
+def test_one_class_may_be_called_as_a_split() -> None:
+    layout = layout_of(("train/1.jpg", "car/1.jpg"))
+    assert layout.classes == ("car", "train")
+    assert layout.notes == ("the folder train is taken as a class",)
+
+
+def test_accents_in_two_forms_are_one_class() -> None:
+    files = ("train/caf\u00e9/1.jpg", "train/dog/1.jpg", "test/cafe\u0301/1.jpg", "test/dog/1.jpg")
+    assert layout_of(files).classes == ("caf\u00e9", "dog")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ((*PLAIN, "cover.jpg"), "cover.jpg lies in no class folder"),
+        (("cat.1.jpg", "dog.2.jpg", "cover.jpg"), "cover.jpg has no name like cat.123.jpg"),
+        (("photos/cat/1.jpg", "photos/dog/1.jpg", "photos/a.gif"), "photos/a.gif lies in no"),
+    ],
+)
+def test_the_photo_that_fits_no_layout_is_named(files: tuple[str, ...], words: str) -> None:
+    with pytest.raises(DataError, match="no known layout") as caught:
+        layout_of(files)
+    assert words in caught.value.what
+
+
 def test_a_recipe_may_name_the_layout() -> None:
     files = ("train/cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg", "test/dog/1.jpg")
     assert layout_of(files, source="folders").classes == ("test", "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from toolchain.recipe import Recipe
 
 _FIRST_NAMES = 3
+_FIRST_CLASSES = 12
 
 app = typer.Typer(
     name="data",
@@ -125,6 +127,7 @@ def _show(result: Audit) -> None:
         f"{result.images:,} images of layout {result.layout}, {result.bytes / 1e6:,.1f} MB, "
         f"in {result.seconds:.1f} s; {result.decoded:,} are good"
     )
+    say(plain(f"  {_classes(result)}"))
     for note in result.notes:
         say(plain(f"  {note}"))
     counts = result.counts()
@@ -146,6 +149,16 @@ def _show(result: Audit) -> None:
             say(plain(f"  {names}{rest}{detail}"))
         if count > _FIRST_NAMES:
             say(f"  and {count - _FIRST_NAMES:,} more; --json lists all, --html shows them")
+
+
+def _classes(result: Audit) -> str:
+    """The first classes with their good images: what is wrong with a layout shows there first."""
+    counts: Counter[str] = Counter()
+    for split in result.splits.values():
+        counts.update(split)
+    shown = ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:_FIRST_CLASSES])
+    more = f" and {len(counts) - _FIRST_CLASSES:,} more" * (len(counts) > _FIRST_CLASSES)
+    return f"{len(counts):,} classes: {shown}{more}"
 
 
 @app.command()

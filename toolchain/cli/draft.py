@@ -10,6 +10,7 @@ from typing import Final
 
 from toolchain.data.source import find_source
 from toolchain.data.sources.base import Layout
+from toolchain.models import locate
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.training.pretrained import find_imagenet
 
@@ -34,7 +35,7 @@ def draft_recipe(photos: Path, overrides: list[str] | None = None) -> Draft:
       DataError: no photos, no known layout, fewer than two classes, an empty class.
       RecipeError: an override is wrong.
     """
-    path = photos.expanduser().absolute()
+    path = _located(photos)
     layout = find_source(path).layout
     name = _name(path)
     weights, why = _weights(name, str(path))
@@ -44,6 +45,7 @@ def draft_recipe(photos: Path, overrides: list[str] | None = None) -> Draft:
     assumptions = (
         f"{count:,} photos in {len(layout.classes)} classes: {_some(layout.classes)}",
         f"layout {layout.name}{_given(layout)}",
+        *layout.notes,
         why,
         _SPLIT_ADVICE,
     )
@@ -58,9 +60,14 @@ def probe_recipe(photos: Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
       RecipeError: an override is wrong.
     """
-    path = photos.expanduser().absolute()
+    path = _located(photos)
     table = {"data": {"path": str(path)}}
     return parse_recipe(table, name=_name(path), where=f"recipe for {path}", overrides=overrides)
+
+
+def _located(photos: Path) -> Path:
+    """Where the photos lie, from here or from $TOOLCHAIN_DATA/datasets, as an absolute path."""
+    return locate(str(photos), "datasets").absolute()
 
 
 def _name(path: Path) -> str:

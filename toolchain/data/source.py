@@ -13,9 +13,11 @@ from toolchain.data.containers import Container, open_container
 from toolchain.data.exclude import read_names, without
 from toolchain.data.layouts import recognise
 from toolchain.data.sources import digit_csv, npz, places365, table
+from toolchain.data.sources.aside import sentence, unread
 from toolchain.data.sources.base import ContainerSource, Layout, ListedFolder, Place, Source
 from toolchain.data.sources.digits import FINGERPRINT, open_digits
 from toolchain.data.sources.items import Item
+from toolchain.data.sources.photo_folder import PhotoFolder
 from toolchain.data.sources.tfds import PREFIX, open_tfds
 from toolchain.data.sources.tfds import fingerprint as tfds_fingerprint
 from toolchain.errors import DataError
@@ -81,17 +83,33 @@ def find_source(path: Path, source: str = "auto") -> Source:
       DataError: nothing there, no known layout, fewer than two classes, an empty class.
     """
     container = _container_of(path)
-    place = Place(path, container, container.entries())
+    place = Place(path, container, container.entries(), _links(container))
     if source == "table":
         found: Source | None = table.find(place, strict=True)
     else:
         names = list(FINDERS) if source == "auto" else [name for name in FINDERS if name == source]
         found = next((one for name in names if (one := FINDERS[name](place))), None)
-    if found is not None:
-        return found
-    if source in FINDERS:
+    if found is None and source in FINDERS:
         raise DataError(f"the layout is not {source}", str(path), 'leave data.source = "auto"')
-    return ContainerSource(container, recognise(place.entries, source, str(path)))
+    if found is None:
+        layout = recognise(place.entries, source, str(path), place.links)
+        found = ContainerSource(container, layout)
+    return _with_notes(found, place) if isinstance(found, ContainerSource) else found
+
+
+def _with_notes(source: ContainerSource, place: Place) -> ContainerSource:
+    """The source whose notes also say what lies beside the photos and is not read."""
+    notes = [*source.layout.notes]
+    if isinstance(place.container, PhotoFolder) and (runs := place.container.results()):
+        notes.append(f"{', '.join(runs)}/ holds runs of the toolchain and is left aside")
+    if counts := unread(place.entries, place.links):
+        notes.append(sentence(counts))
+    layout = dataclasses.replace(source.layout, notes=tuple(notes))
+    return ContainerSource(source.container, layout)
+
+
+def _links(container: Container) -> tuple[str, ...]:
+    return container.links() if isinstance(container, PhotoFolder) else ()
 
 
 def _opened(recipe: Recipe) -> Source:
@@ -104,6 +122,8 @@ def _opened(recipe: Recipe) -> Source:
 
 def _container_of(path: Path) -> Container:
     """The folder or archive at `path`; of a table or array, its folder with what belongs to it."""
+    if path.is_dir():
+        return PhotoFolder(path)
     suffix = path.suffix.lower()
     if not path.is_file() or suffix not in (*_TABLES, ".npz"):
         return open_container(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,10 @@ from toolchain.data.containers import Container, Entries, Entry, FolderContainer
 from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES, SUFFIXES
-from toolchain.values import Split
 
-SPLIT_NAMES: Final[dict[str, Split]] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
+_HIDDEN: Final = re.compile(
+    r"(?:^|/)(?:\.|__MACOSX|(?:@eaDir|lost\+found|\$RECYCLE\.BIN|System Volume Information)(?:/|$))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +98,19 @@ def as_png(pixels: NDArray[np.uint8]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What lies at `data.path`: the container and the names in it."""
+    """What lies at `data.path`.
+
+    Attributes:
+      path: of the folder, archive, table or array.
+      container: what gives the bytes.
+      entries: the names in it.
+      links: names of links in it, which are not followed.
+    """
 
     path: Path
     container: Container
     entries: Sequence[Entry]
+    links: Sequence[str] = ()
 
     def images(self) -> Texts:
         """Names of the photos, hidden ones left out."""
@@ -168,8 +170,11 @@ def _size_below(root: Path, name: str) -> int | None:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a part of the path is hidden, or macOS's shadow of another file."""
-    return name.startswith((".", "__MACOSX")) or "/." in name or "/__MACOSX" in name
+    """Whether a part of the path is hidden, or a system's own: a shadow, thumbnail or deleted file.
+
+    They are macOS', Synology's, Linux' and Windows'.
+    """
+    return _HIDDEN.search(name) is not None
 
 
 def image_names(entries: Sequence[Entry]) -> Texts:

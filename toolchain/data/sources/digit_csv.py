@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from toolchain.data.containers import Container, FolderContainer
 from toolchain.data.sources.base import (
-    SPLIT_NAMES,
     ArraySource,
     Layout,
     Place,
@@ -26,6 +25,7 @@ from toolchain.data.sources.base import (
     in_order,
 )
 from toolchain.data.sources.items import Item, Items
+from toolchain.data.sources.split_names import SPLIT_NAMES
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES
 from toolchain.values import Split

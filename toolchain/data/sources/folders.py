@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from toolchain.data.sources.items import Item, MisfitError
+from toolchain.data.sources.found import Found, class_name
+from toolchain.data.sources.items import Item, Items, MisfitError
 
 
-def items(files: Sequence[str], root: str) -> Iterator[Item]:
+def find(files: Sequence[str], root: str) -> Found:
     """One item a photo.
 
     Raises:
       MisfitError: a photo lies beside the class folders.
     """
     root = class_root(files, root)
+    return Found(Items.of(_items(files, root)), (root,))
+
+
+def _items(files: Sequence[str], root: str) -> Iterator[Item]:
     for name in files:
-        parts = name.removeprefix(root).split("/")
-        if len(parts) < 2:
-            raise MisfitError(name)
-        yield Item(name, parts[0])
+        folder, slash, _ = name[len(root) :].partition("/")
+        if not slash:
+            raise MisfitError(name, "lies in no class folder")
+        yield Item(name, class_name(folder))
 
 
 def class_root(files: Sequence[str], root: str) -> str:
     """`root`, or the folder above it when all photos lie in one folder: that one is a class."""
-    if any("/" in name.removeprefix(root) for name in files):
+    if any("/" in name[len(root) :] for name in files):
         return root
     return "".join(part + "/" for part in root.split("/")[:-2])
-
-
-def empty_folders(files: Sequence[str], folders: Sequence[str], root: str) -> list[str]:
-    """Folders that stand where class folders stand, and hold no photo."""
-    root = class_root(files, root)
-    filled = {name.removeprefix(root).split("/")[0] for name in files}
-    inside = [folder.removeprefix(root) for folder in folders if folder.startswith(root)]
-    return sorted(f for f in inside if f and "/" not in f and f not in filled)

@@ -24,7 +24,17 @@ class Item:
 
 
 class MisfitError(Exception):
-    """A name that the layout which is tried does not have; another layout is tried then."""
+    """A name that the layout which is tried does not have; another layout is tried then.
+
+    Attributes:
+      name: of a photo or folder.
+      why: it does not fit; "NAME WHY" is a sentence.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} {why}")
+        self.name = name
+        self.why = why
 
 
 class Items(Column[Item]):

@@ -15,7 +15,6 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from toolchain.data.sources.base import (
-    SPLIT_NAMES,
     ContainerSource,
     Layout,
     Place,
@@ -24,6 +23,7 @@ from toolchain.data.sources.base import (
     in_order,
 )
 from toolchain.data.sources.items import Item, Items
+from toolchain.data.sources.split_names import SPLIT_NAMES
 from toolchain.errors import DataError
 from toolchain.images.decode import SUFFIXES
 from toolchain.values import Split

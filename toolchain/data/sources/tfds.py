@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from toolchain.data.sources.base import SPLIT_NAMES, Layout, check_classes
+from toolchain.data.sources.base import Layout, check_classes
 from toolchain.data.sources.items import Item, Items
+from toolchain.data.sources.split_names import SPLIT_NAMES
 from toolchain.errors import DataError, MachineError
 from toolchain.values import Split
 
