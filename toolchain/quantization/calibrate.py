@@ -74,6 +74,10 @@ def _extremes(
     return low, np.max([highs.numpy() for _, highs in found], axis=0)
 
 
+def _above(value: float) -> float:
+    return value + 1e-6 * max(1.0, abs(value))
+
+
 def _counts(
     outputs: Callable[[Any], Any],
     examples: Examples,
@@ -87,8 +91,8 @@ def _counts(
         ends = zip(low.tolist(), high.tolist(), strict=True)
         return tf.stack(
             [
-                # A tensor that is always the same still needs a step.
-                tf.histogram_fixed_width(tensor, [lowest, max(highest, lowest + 1e-6)], BINS)
+                # A tensor that is always the same still needs a step, which float32 can tell.
+                tf.histogram_fixed_width(tensor, [lowest, max(highest, _above(lowest))], BINS)
                 for tensor, (lowest, highest) in zip(outputs(pixels), ends, strict=True)
             ]
         )
