@@ -96,8 +96,8 @@ def test_the_stored_input_is_the_raw_pixel_and_far_from_a_tie(pixels: str) -> No
 
 def test_a_depthwise_kernel_uses_all_its_bits() -> None:
     kernel = np.random.default_rng(0).normal(size=(3, 3, 5, 1)).astype(np.float32)
-    expected = np.abs(kernel).max(axis=(0, 1, 3)) / 127
-    assert weight_scales(kernel, "depthwise") == pytest.approx(expected)
+    expected = np.abs(kernel).max(axis=(0, 1, 3)) * (1 + 2**-18) / 127
+    assert weight_scales(kernel, "depthwise", np.zeros(5), 1.0) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_neighbouring_products_fit_16_bits_whatever_the_image(op: str, shape) ->
     """VPMADDUBSW of x86 without VNNI: uint8 * int8 of two neighbours, added in int16."""
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     kernel.reshape(-1, 7)[4:6, 2] = 5  # two large neighbours
-    scales = weight_scales(kernel, op)
+    scales = weight_scales(kernel, op, np.zeros(7), 1.0)
     stored = np.round(kernel.reshape(-1, 7) / scales).astype(np.int64)
     stored = np.pad(stored, ((0, len(stored) % 2), (0, 0)))
     for sign in (1, -1):
@@ -122,7 +122,7 @@ def test_neighbouring_products_fit_16_bits_whatever_the_image(op: str, shape) ->
 
 
 def test_a_channel_of_zeros_has_a_scale() -> None:
-    scales = weight_scales(np.zeros((1, 1, 2, 3), np.float32), "conv")
+    scales = weight_scales(np.zeros((1, 1, 2, 3), np.float32), "conv", np.zeros(3), 1.0)
     assert scales.shape == (3,)
     assert (scales > 0).all()
 
@@ -135,7 +135,7 @@ def test_biases_lie_on_the_grid_of_the_integer_runtimes() -> None:
     graph = Graph(4, nodes, {"conv1/kernel": kernel, "conv1/bias": bias})
     ranges = {IMAGE: Affine(1 / 128, 128), "relu1": Affine(6 / 255, 0)}
     snapped = snap_biases(graph, ranges)["conv1/bias"]
-    steps = weight_scales(kernel, "conv") / 128
+    steps = weight_scales(kernel, "conv", bias, 1 / 128) / 128
     assert np.abs(snapped / steps - np.round(snapped / steps)).max() < 1e-3
     assert (np.abs(snapped - bias) <= steps / 2 + 1e-7).all()
     assert np.array_equal(snap_biases(graph, ranges)["conv1/kernel"], kernel)

@@ -60,7 +60,8 @@ def in_integers(graph: Graph, ranges: dict[str, Affine], images: np.ndarray) -> 
     point, out = ranges[IMAGE], ranges["act"]
     op = next(node.op for node in graph.nodes if node.name == "layer")
     kernel = graph.arrays["layer/kernel"]
-    scales = weight_scales(kernel, op).astype(np.float64)
+    bias = graph.arrays["layer/bias"]
+    scales = weight_scales(kernel, op, bias, point.scale).astype(np.float64)
     divisor = scales[:, None] if op == "depthwise" else scales
     weights = np.clip(np.round(kernel / divisor), -127, 127).astype(np.int64)
     stored = np.clip(np.round(images / point.scale) + point.zero_point, 0, 255).astype(np.int64)
@@ -74,7 +75,7 @@ def in_integers(graph: Graph, ranges: dict[str, Affine], images: np.ndarray) -> 
             np.einsum("nhwcij,ijco->nhwo", windows, weights)
         )  # fmt: skip
     step = point.scale * scales
-    sums = sums + np.round(graph.arrays["layer/bias"] / step).astype(np.int64)
+    sums = sums + np.round(bias / step).astype(np.int64)
     return np.clip(np.round(sums * step / out.scale) + out.zero_point, 0, 255)
 
 

@@ -8,70 +8,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
-from networks import photos, softmax
+from four_layers import (
+    EXAMPLES,
+    PIXELS,
+    TOLERANCE,
+    WAY,
+    answers,
+    contract_of,
+    network,
+    prepare,
+    written,
+)
+from networks import softmax
 
-from toolchain.contract import Contract, TensorSpec
 from toolchain.errors import ExitCode, GateError, RecipeError
-from toolchain.export.onnx import to_onnx
 from toolchain.export.onnx_forms import rewritten
-from toolchain.export.tflite import convert
-from toolchain.images.preprocess import Preprocessing, normalise
+from toolchain.images.preprocess import normalise
 from toolchain.inspection import check_portable, check_promise, inspect_file, optimised_ops
 from toolchain.inspection.scheme import float_layers
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.float_layers import check_layers
-from toolchain.quantization.graph import Affine, Graph, Node, range_points, ranges_of, snap_biases
+from toolchain.quantization.graph import Affine, Graph, range_points, ranges_of, snap_biases
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import parse_recipe
 from toolchain.recipe.sections import ONNX_FORMS
 from toolchain.runtimes import open_runner
-from toolchain.training.batches import Examples
 
-# Of a probability, between a file and the graph that simulates it: sums in another order.
-TOLERANCE = 0.01
-SIZE, CLASSES = 12, 3
-WAY = Preprocessing.of("symmetric", SIZE)
 LAYERS = ("conv", "deep", "project", "logits")
 SKIPS = [("conv",), ("project",), ("deep", "project"), ("logits",), ("deep", "logits")]
-
-
-def network() -> Graph:
-    """Every kind of layer, a fused activation, a sum, and bytes that are passed on."""
-    random = np.random.default_rng(5)
-    shapes = {
-        "conv": (3, 3, 3, 8),
-        "deep": (3, 3, 8, 1),
-        "project": (1, 1, 8, 8),
-        "logits": (6 * 6 * 8, CLASSES),
-    }
-    arrays = {}
-    for name, shape in shapes.items():
-        inputs = np.prod(shape[:2] if name == "deep" else shape[:-1])
-        channels = 8 if name == "deep" else shape[-1]
-        arrays[f"{name}/kernel"] = random.normal(size=shape) * 1.4 / np.sqrt(inputs)
-        arrays[f"{name}/bias"] = random.normal(size=channels) * 0.1
-    nodes = (
-        Node("conv", "conv", ("image",)),
-        Node("conv_relu", "relu6", ("conv",)),
-        Node("deep", "depthwise", ("conv_relu",)),
-        Node("deep_relu", "relu6", ("deep",)),
-        Node("project", "conv", ("deep_relu",)),
-        Node("sum", "add", ("conv_relu", "project")),
-        Node("pool", "max_pool", ("sum",), 2, "valid"),
-        Node("flat", "flatten", ("pool",)),
-        Node("logits", "dense", ("flat",)),
-    )
-    return Graph(SIZE, nodes, {name: value.astype(np.float32) for name, value in arrays.items()})
-
-
-def prepare(pixels, seed, training):
-    return (pixels - np.float32(WAY.mean)) / np.float32(WAY.std)
-
-
-PIXELS = photos(32, SIZE)
-EXAMPLES = Examples(PIXELS, np.zeros(32, np.int64), np.arange(32))
 
 
 @pytest.fixture(scope="module")
@@ -83,37 +48,6 @@ def skipping(ranges: dict[str, Affine], names: tuple[str, ...]) -> tuple[Graph, 
     graph = network().keep_float(names)
     needed = ranges_of(graph, ranges)
     return graph.with_arrays(snap_biases(graph, needed)), needed
-
-
-def contract_of(names: tuple[str, ...]) -> Contract:
-    return Contract(
-        name="x",
-        format="onnx",
-        precision="int8-qat",
-        labels=("a", "b", "c"),
-        preprocessing=WAY,
-        input=TensorSpec("image", (-1, SIZE, SIZE, 3), "float32"),
-        output=TensorSpec("probabilities", (-1, CLASSES), "float32"),
-        lineage={},
-        float_layers=names,
-    )
-
-
-def written(folder: Path, kind: str, graph: Graph, ranges: dict[str, Affine]) -> Path:
-    path = folder / f"x.int8-qat.{kind}"
-    if kind == "onnx":
-        path.write_bytes(to_onnx(graph, ranges, contract_of(graph.float_layers()), 17))
-    else:
-        path.write_bytes(convert(graph, ranges, "float32"))
-    return path
-
-
-def answers(path: Path) -> np.ndarray:
-    if path.suffix == ".onnx":
-        return open_runner(path).run(PIXELS)
-    run = Interpreter(str(path)).get_signature_runner()
-    images = normalise(PIXELS, WAY)
-    return np.concatenate([run(image=one[None])["probabilities"] for one in images])
 
 
 @pytest.mark.parametrize(

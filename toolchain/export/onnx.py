@@ -238,7 +238,7 @@ class _Writer:
         weights, bias_name = self._arranged(node, kernel), f"{node.name}_bias"
         if node.is_float or not self.ranges:
             return [self._float_kernel(node, weights), self._constant(bias_name, bias)]
-        scales = weight_scales(kernel, node.op)
+        scales = weight_scales(kernel, node.op, bias, float(self._input_scale(node)))
         rounded = stored_weights(weights, scales, axis=0)
         bias_scales = self._input_scale(node) * scales
         limit = 2**31 - 1

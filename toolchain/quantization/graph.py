@@ -153,11 +153,17 @@ def ranges_of(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, Affine]:
     return {name: ranges[name] for name in range_points(graph)}
 
 
+# A tensor no wider than this is always zero and still needs a scale. It has to be an ordinary one:
+# XNNPACK does not load a layer whose input scale * kernel scale is 256 times its output's or more.
+_NOTHING: Final = 1e-6
+
+
 def affine(low: float, high: float) -> Affine:
     """The quantization of a range, widened to hold 0 and moved so that 0 is exact."""
     low, high = min(float(low), 0.0), max(float(high), 0.0)
-    # A tensor that is always zero still needs a scale.
-    scale = float(np.float32(max(high - low, 1e-6) / 255.0))
+    if high - low < _NOTHING:
+        low, high = 0.0, 1.0
+    scale = float(np.float32((high - low) / 255.0))
     return Affine(scale, int(np.clip(round(-low / scale), 0, 255)))
 
 
@@ -171,10 +177,27 @@ def input_affine(mean: float, std: float) -> Affine:
 
 # A channel of zeros still needs a scale; the same floor holds in QAT.
 MIN_MAGNITUDE: Final = np.float32(1e-6)
+# Clustered kernels have many channels whose largest pair are two equal weights. These would lie
+# halfway between two integers, where numpy rounds to even and TensorFlow up.
+OFF_TIES: Final = np.float32(1 + 2**-18)
+# Of the 2^31 steps that a bias may count; the products that are added to it have the other half.
+_BIAS_STEPS: Final = 2**30
 
 
-def weight_scales(kernel: NDArray[np.float32], op: str) -> NDArray[np.float32]:
-    """Symmetric scales, float32 [out], with which no x86 processor cuts a product off.
+def largest_for_bias(input_scale: float) -> np.float32:
+    """What a channel's largest weight has to be for each 1 of its bias, at least.
+
+    Integer runtimes store a bias as int32 in steps of input scale * kernel scale, and cut off what
+    does not fit: 0.2 or so for a channel of zeros, which any pruned network has. The products that
+    such a channel is rounded in more coarsely for it are 1 / 4,000,000 of its bias.
+    """
+    return np.float32(127 / (input_scale * _BIAS_STEPS))
+
+
+def weight_scales(
+    kernel: NDArray[np.float32], op: str, bias: NDArray[np.float32], input_scale: float
+) -> NDArray[np.float32]:
+    """Symmetric scales, float32 [out], with which biases fit and no x86 processor cuts a product.
 
     Processors without VNNI (AVX2, most AVX-512) multiply uint8 activations with int8 weights by
     VPMADDUBSW, which adds two neighbouring products in int16 and saturates: 255 * (127 + 127) is
@@ -185,7 +208,8 @@ def weight_scales(kernel: NDArray[np.float32], op: str) -> NDArray[np.float32]:
     layers; halving all weights, as `reduce_range` does elsewhere, costs 1) and is the same in every
     format, so that the files agree on every processor.
 
-    A dense kernel has one scale for all its channels, see `qat.SymmetricKernel`.
+    Where weights are so small that the bias would not fit, see `largest_for_bias`, it decides. A
+    dense kernel has one scale for all its channels, see `qat.SymmetricKernel`.
     """
     if op == "depthwise":
         largest = np.abs(kernel).max(axis=(0, 1, 3))
@@ -194,16 +218,34 @@ def weight_scales(kernel: NDArray[np.float32], op: str) -> NDArray[np.float32]:
         pairs = np.pad(rows, ((0, len(rows) % 2), (0, 0))).reshape(-1, 2, rows.shape[1])
         sums = [np.maximum(sign * pairs, 0).sum(axis=1) for sign in (1, -1)]
         largest = np.max(sums, axis=(0, 1))
+    least = np.maximum(np.abs(bias) * largest_for_bias(input_scale), MIN_MAGNITUDE)
+    largest = np.maximum(largest * OFF_TIES, least)
     if op == "dense":
         largest = np.full_like(largest, largest.max())
-    return (np.maximum(largest, MIN_MAGNITUDE) / np.float32(127)).astype(np.float32)
+    return (largest / np.float32(127)).astype(np.float32)
 
 
-def rounded_kernel(kernel: NDArray[np.float32], op: str) -> NDArray[np.float32]:
-    """What 8 bits make of a kernel: real values on the grid of its `weight_scales`."""
-    axis = 2 if op == "depthwise" else kernel.ndim - 1
-    scales = weight_scales(kernel, op)
-    return stored_weights(kernel, scales, axis) * along(scales, kernel.ndim, axis)
+def scales_of(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArray[np.float32]:
+    """The `weight_scales` of a layer."""
+    kernel, bias = (graph.arrays[f"{node.name}/{one}"] for one in ("kernel", "bias"))
+    return weight_scales(kernel, node.op, bias, input_range(graph, ranges, node).scale)
+
+
+def stored_kernel(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArray[np.int8]:
+    """The integers of a layer's kernel."""
+    kernel = graph.arrays[f"{node.name}/kernel"]
+    return stored_weights(kernel, scales_of(graph, ranges, node), _channels(node))
+
+
+def rounded_kernel(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArray[np.float32]:
+    """What 8 bits make of a layer's kernel: real values on the grid of its scales."""
+    stored, axis = stored_kernel(graph, ranges, node), _channels(node)
+    return stored * along(scales_of(graph, ranges, node), stored.ndim, axis)
+
+
+def _channels(node: Node) -> int:
+    """The axis of a kernel that has its output channels."""
+    return 2 if node.op == "depthwise" else -1
 
 
 def stored_weights(
@@ -216,10 +258,10 @@ def stored_weights(
 
 def along(scales: NDArray[np.float32], dimensions: int, axis: int) -> NDArray[np.float32]:
     """Scales [n] in a shape that meets an axis of n of an array with so many dimensions."""
-    return scales.reshape([-1 if at == axis else 1 for at in range(dimensions)])
+    return scales.reshape([-1 if at == axis % dimensions else 1 for at in range(dimensions)])
 
 
-def snap_biases(graph: Graph, ranges: dict[str, Affine]) -> dict[str, NDArray[np.float32]]:
+def snap_biases(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, NDArray[np.float32]]:
     """The graph's weights with every bias on the grid that integer runtimes store it on.
 
     They add biases as int32 in steps of input scale * kernel scale. With the same biases in the
@@ -228,15 +270,14 @@ def snap_biases(graph: Graph, ranges: dict[str, Affine]) -> dict[str, NDArray[np
     arrays = dict(graph.arrays)
     for node in graph.nodes:
         if node.op in WITH_WEIGHTS and not node.is_float:
-            step = np.float64(input_range(graph, ranges, node).scale) * weight_scales(
-                arrays[f"{node.name}/kernel"], node.op
-            )
+            scale = np.float64(input_range(graph, ranges, node).scale)
+            step = scale * scales_of(graph, ranges, node)
             whole = np.round(arrays[f"{node.name}/bias"].astype(np.float64) / step)
             arrays[f"{node.name}/bias"] = (whole * step).astype(np.float32)
     return arrays
 
 
-def input_range(graph: Graph, ranges: dict[str, Affine], node: Node) -> Affine:
+def input_range(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> Affine:
     """The quantization of what a node reads, found through operations that pass it on."""
     name = node.inputs[0]
     while name not in ranges:

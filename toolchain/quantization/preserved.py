@@ -10,7 +10,7 @@ from typing import Final
 
 import tf_keras
 
-from toolchain.quantization.graph import Graph, Node, stored_weights, weight_scales
+from toolchain.quantization.graph import Affine, Graph, Node, stored_kernel
 from toolchain.quantization.qat import kernel_variables
 from toolchain.recipe.sections import CompressSection
 from toolchain.training.compression import Ties, described
@@ -27,11 +27,10 @@ def ties_of(model: tf_keras.Model, graph: Graph, asked: CompressSection) -> Ties
     return Ties(kernels, clustered=asked.clusters > 0, by_channel=True)
 
 
-def compressed(graph: Graph, asked: CompressSection) -> str:
+def compressed(graph: Graph, ranges: dict[str, Affine], asked: CompressSection) -> str:
     """What is left of it in the integers of int8 files, in words; empty where none was asked."""
     nodes = _compressed(graph, asked)
-    kernels = [(graph.arrays[f"{node.name}/kernel"], node.op) for node in nodes]
-    integers = [stored_weights(one, weight_scales(one, op), one.ndim - 1) for one, op in kernels]
+    integers = [stored_kernel(graph, ranges, node) for node in nodes]
     return f"compressed integers: {described(integers)}" if integers else ""
 
 

@@ -18,9 +18,12 @@ from toolchain.quantization.fold import Wrap, to_keras
 from toolchain.quantization.graph import (
     IMAGE,
     MIN_MAGNITUDE,
+    OFF_TIES,
     Affine,
     Graph,
     Node,
+    input_range,
+    largest_for_bias,
 )
 from toolchain.training.weights import Arrays
 
@@ -63,8 +66,10 @@ class SymmetricKernel(_Quantizer):
     scale: the converter refuses the transposition of a per-channel one.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, bias: Any, input_scale: float) -> None:
         self.kind = kind
+        self.bias = bias
+        self.input_scale = input_scale
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         """No variables."""
@@ -78,9 +83,10 @@ class SymmetricKernel(_Quantizer):
             largest = tf.reduce_max(tf.abs(inputs), axis=[0, 1, 2])
         else:
             largest = _largest_pairs(inputs)
+        least = tf.maximum(tf.abs(self.bias) * largest_for_bias(self.input_scale), MIN_MAGNITUDE)
+        largest = tf.stop_gradient(tf.maximum(largest * OFF_TIES, least))
         if self.kind == "dense":
             largest = tf.reduce_max(largest)
-        largest = tf.stop_gradient(tf.maximum(largest, MIN_MAGNITUDE))
         fake_quant = (
             tf.quantization.fake_quant_with_min_max_vars
             if self.kind == "dense"
@@ -89,9 +95,9 @@ class SymmetricKernel(_Quantizer):
         rounded = fake_quant(inputs, -largest, largest, num_bits=8, narrow_range=True)
         return tf.reshape(rounded, shape)
 
-    def get_config(self) -> dict[str, str]:
-        """The arguments; tfmot asks every quantizer for them."""
-        return {"kind": self.kind}
+    def get_config(self) -> dict[str, Any]:
+        """The arguments but the layer's own bias; tfmot asks every quantizer for them."""
+        return {"kind": self.kind, "input_scale": self.input_scale}
 
 
 def _largest_pairs(kernel: Any) -> Any:
@@ -106,16 +112,17 @@ def _largest_pairs(kernel: Any) -> Any:
 class LayerQuantization(_QuantizeConfig):
     """What is rounded in one layer: its kernel, if it has one, and its output, if asked."""
 
-    def __init__(self, kind: str | None, low: float | None, high: float | None) -> None:
+    def __init__(self, kind: str | None, input_scale: float, output: Affine | None) -> None:
         self.kind = kind
-        self.low = low
-        self.high = high
+        self.input_scale = input_scale
+        self.output = output
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
         """The kernel."""
         if self.kind is None:
             return []
-        return [(getattr(layer, _ATTRIBUTES[self.kind]), SymmetricKernel(self.kind))]
+        quantizer = SymmetricKernel(self.kind, layer.bias, self.input_scale)
+        return [(getattr(layer, _ATTRIBUTES[self.kind]), quantizer)]
 
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
         """Let the layer compute with the rounded kernel."""
@@ -131,13 +138,11 @@ class LayerQuantization(_QuantizeConfig):
 
     def get_output_quantizers(self, layer: Any) -> list[Any]:
         """The output's range."""
-        if self.low is None or self.high is None:
-            return []
-        return [FixedRange(self.low, self.high)]
+        return [] if self.output is None else [FixedRange(self.output.low, self.output.high)]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
-        return {"kind": self.kind, "low": self.low, "high": self.high}
+        return {"kind": self.kind, "input_scale": self.input_scale, "output": self.output}
 
 
 class _Rounding(_QuantizeWrapper):
@@ -159,17 +164,18 @@ def qat_model(
       ranges: one a name of `graph.range_points`.
       place: what to build into the model in the place of a layer that rounds what it should.
     """
-    return to_keras(graph, lambda layer, node: place(_wrap(layer, node, ranges), node))
+    return to_keras(graph, lambda layer, node: place(_wrap(layer, node, graph, ranges), node))
 
 
-def _wrap(layer: Any, node: Node | None, ranges: dict[str, Affine]) -> Any:
+def _wrap(layer: Any, node: Node | None, graph: Graph, ranges: dict[str, Affine]) -> Any:
     """The layer with rounding of its kernel and its output, where there is something to round."""
     point = ranges.get(node.name if node else IMAGE)
-    kind = node.op if node and node.op in _ATTRIBUTES and not node.is_float else None
+    kind, scale = None, 0.0
+    if node and node.op in _ATTRIBUTES and not node.is_float:
+        kind, scale = node.op, input_range(graph, ranges, node).scale
     if kind is None and point is None:
         return layer
-    low, high = (None, None) if point is None else (point.low, point.high)
-    return _Rounding(layer, LayerQuantization(kind, low, high))
+    return _Rounding(layer, LayerQuantization(kind, scale, point))
 
 
 def _layers(model: tf_keras.Model) -> dict[str, Any]:

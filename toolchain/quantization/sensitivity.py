@@ -36,7 +36,7 @@ def sensitivity(
     exact = to_keras(graph)
     wanted = {layer.inputs[0] for layer in layers} | {end.name for end in ends.values()}
     probe = tf_keras.Model(exact.input, {name: _output(exact, name) for name in sorted(wanted)})
-    rounded = to_keras(graph.with_arrays(_rounded_arrays(graph)))
+    rounded = to_keras(graph.with_arrays(_rounded_arrays(graph, layers, ranges)))
 
     def noisy(layer: Node, given: Any) -> list[Any]:
         """The output with kernel and output rounded, and with the kernel alone."""
@@ -93,10 +93,6 @@ def _output(model: tf_keras.Model, name: str) -> Any:
     return model.get_layer(f"{IMAGE}_quantized" if name == IMAGE else name).output
 
 
-def _rounded_arrays(graph: Graph) -> dict[str, Any]:
-    arrays = dict(graph.arrays)
-    for node in graph.nodes:
-        if node.op in WITH_WEIGHTS:
-            key = f"{node.name}/kernel"
-            arrays[key] = rounded_kernel(arrays[key], node.op)
-    return arrays
+def _rounded_arrays(graph: Graph, layers: list[Node], ranges: dict[str, Affine]) -> dict[str, Any]:
+    kernels = {f"{node.name}/kernel": rounded_kernel(graph, ranges, node) for node in layers}
+    return graph.arrays | kernels

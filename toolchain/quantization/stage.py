@@ -137,7 +137,7 @@ def quantize_model(
             f"{len(ranges)} activation ranges from {len(sample)} training images "
             f"({settings.ranges})",
             *([fitted.warning] if fitted.warning else []),
-            *([left] if (left := compressed(best, recipe.compress)) else []),
+            *([left] if (left := compressed(best, ranges, recipe.compress)) else []),
             *notes,
         ),
     )
