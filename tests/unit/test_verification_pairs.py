@@ -1,4 +1,4 @@
-"""Statistics of two answers to each photo are as sure as they say, on simulated flips."""
+"""Statistics of two answers to each photo: as published, and as sure as they say."""
 
 from __future__ import annotations
 
@@ -20,6 +20,34 @@ def answers(gained: int, lost: int, images: int) -> tuple[np.ndarray, np.ndarray
     before = np.concatenate([np.zeros(gained, bool), np.ones(lost, bool), same])
     after = np.concatenate([np.ones(gained, bool), np.zeros(lost, bool), same])
     return before, after
+
+
+@pytest.mark.parametrize(
+    ("both", "second", "first", "none", "low", "high"),
+    [
+        # Newcombe, Statistics in Medicine 17 (1998) 2635, table of examples, method 10.
+        (36, 12, 2, 0, 0.0569, 0.3404),
+        # Nothing differs: Wilson's own interval of 54 of 54 to either side, 1 - 54 / (54 + z²).
+        (54, 0, 0, 0, -0.0664, 0.0664),
+    ],
+)
+def test_the_interval_is_the_published_one(
+    both: int, second: int, first: int, none: int, low: float, high: float
+) -> None:
+    counts = (both, second, first, none)
+    before = np.repeat(np.array([True, False, True, False]), counts)
+    after = np.repeat(np.array([True, True, False, False]), counts)
+    found = paired_difference(before, after)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "expected"),
+    # Both tails of a fair coin: 2 (1 + 9) / 2^9, and 2 / 2^6.
+    [(1, 8, 20 / 512), (6, 0, 2 / 64), (5, 5, 1.0), (0, 0, 1.0)],
+)
+def test_the_p_value_is_that_of_a_fair_coin(lost: int, gained: int, expected: float) -> None:
+    assert mcnemar(lost, gained) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
