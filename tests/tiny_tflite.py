@@ -129,10 +129,13 @@ def _bias(build: Builder, name: str, values: Any, rows: Any, source: str | None)
 
 
 def build_tflite(
-    weights: str = "float32", activations: str = "float32", io: str = "float32"
+    weights: str = "float32",
+    activations: str = "float32",
+    io: str = "float32",
+    own: Weights | None = None,
 ) -> Builder:
     """The network with int8 or float32 `weights` and `activations`; `io` may be uint8."""
-    w, build = Weights(), Builder()
+    w, build = own or Weights(), Builder()
     int8 = activations == "int8"
     key = {name: name if int8 else None for name in RANGES}
     conv, mean, dense, softmax = _layer_options()

@@ -11,7 +11,13 @@ import pytest
 import tiny_onnx
 from tiny_network import CLASSES, PREPROCESSING, Weights, contract, images, probabilities
 from tiny_onnx import float_nodes, int8_nodes, write_onnx
-from tiny_tflite import write_float_tflite, write_int8_tflite
+from tiny_tflite import (
+    Builder,
+    build_tflite,
+    write_float_tflite,
+    write_int8_tflite,
+    write_tflite,
+)
 
 from toolchain.contract import Contract, ExportedModel
 from toolchain.errors import InputError, ModelError
@@ -46,6 +52,24 @@ def int8_file(folder: Path, *, carried: Contract | None = None, **weights):
     return exported(write_onnx(folder / "tiny.int8-qat.onnx", build, carried))
 
 
+def tflite_build(kind: str, **weights) -> Builder:
+    return build_tflite(kind, kind, own=dataclasses.replace(Weights(), **weights))
+
+
+def in_tflite(folder: Path, kind: str, build: Builder, **changes) -> ExportedModel:
+    precision = "int8-qat" if kind == "int8" else "fp32"
+    carried = contract("tflite", precision, **changes)
+    return exported(write_tflite(folder / f"tiny.{precision}.tflite", build, carried))
+
+
+def float_tflite(folder: Path, **weights) -> ExportedModel:
+    return in_tflite(folder, "float32", tflite_build("float32", **weights))
+
+
+def int8_tflite(folder: Path, **weights) -> ExportedModel:
+    return in_tflite(folder, "int8", tflite_build("int8", **weights))
+
+
 def verified(*files: ExportedModel, gates: VerifySection = GATES, **changes) -> Verification:
     references = {"fp32": REFERENCE, "int8-qat": REFERENCE, **changes}
     return verify(ask(files, PIXELS), references, PHOTOS, CLASSES, gates)
@@ -78,7 +102,7 @@ def swapped_colours() -> np.ndarray:
     return np.ascontiguousarray(Weights().kernel[:, ::-1])
 
 
-@pytest.mark.parametrize("make", [float_file, int8_file])
+@pytest.mark.parametrize("make", [float_file, int8_file, float_tflite, int8_tflite])
 @pytest.mark.parametrize("kernel", [zeroed_channel(), swapped_colours()])
 def test_changed_weights_are_caught(make, kernel, tmp_path: Path) -> None:
     found = verified(make(tmp_path, kernel=kernel))
@@ -105,6 +129,25 @@ def test_changed_contracts_are_caught(make, changed, tmp_path: Path) -> None:
     precision = "fp32" if make is float_file else "int8-qat"
     found = verified(make(tmp_path, carried=contract(precision=precision, **changed)))
     assert not found.passed
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+@pytest.mark.parametrize("changed", [OTHER_LABELS, NOT_SCALED])
+def test_changed_contracts_of_tflite_files_are_caught(changed, kind: str, tmp_path: Path) -> None:
+    found = verified(in_tflite(tmp_path, kind, tflite_build(kind), **changed))
+    assert not found.passed
+    if changed is OTHER_LABELS:
+        (told,) = found.files[0].failures
+        assert "class 0 is 'green', expected 'red'" in told
+
+
+def test_shifted_zero_point_of_a_tflite_file_is_caught(tmp_path: Path) -> None:
+    """Zero lies where the highest value should be: whatever is above it is cut off."""
+    build = tflite_build("int8")
+    maps = next(one for one in build.graph.tensors if one.name == b"maps")
+    maps.quantization.zeroPoint += 255
+    found = verified(in_tflite(tmp_path, "int8", build))
+    assert re.search(r"of the images get the same class", " ".join(found.files[0].failures))
 
 
 def test_shifted_zero_point_is_caught(tmp_path: Path) -> None:
