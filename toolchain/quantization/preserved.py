@@ -1,7 +1,8 @@
 """What compression left in the kernels, kept through quantization-aware training (PQAT, CQAT).
 
 Folding scales each output channel as a whole: zeros stay zeros, and weights of a channel that were
-equal stay equal.
+equal stay equal. (BatchNormalization behind an activation scales rows; with clusters the recipe
+refuses it.)
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ def ties_of(model: tf_keras.Model, graph: Graph, asked: CompressSection) -> Ties
 
 def compressed(graph: Graph, ranges: dict[str, Affine], asked: CompressSection) -> str:
     """What is left of it in the integers of int8 files, in words; empty where none was asked."""
-    nodes = _compressed(graph, asked)
+    nodes = [node for node in _compressed(graph, asked) if not node.is_float]
     integers = [stored_kernel(graph, ranges, node) for node in nodes]
     return f"compressed integers: {described(integers)}" if integers else ""
 
 
 def _compressed(graph: Graph, asked: CompressSection) -> list[Node]:
-    """The integer layers whose kernels were compressed; none where nothing was asked for."""
+    """The layers whose kernels were compressed; none where nothing was asked for."""
     if not asked.sparsity and not asked.clusters:
         return []
-    return [node for node in graph.nodes if node.op in _COMPRESSED and not node.is_float]
+    return [node for node in graph.nodes if node.op in _COMPRESSED]
