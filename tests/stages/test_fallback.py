@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from test_skip_layers import EXAMPLES, PIXELS, WAY, network, prepare
+from four_layers import EXAMPLES, PIXELS, WAY, network, prepare
 
 from toolchain.evidence import LayerError
 from toolchain.images.preprocess import normalise
@@ -41,8 +41,8 @@ def test_layers_fall_back_one_by_one_the_worst_first_until_the_gate_holds() -> N
     found = fall_back(network(), ERRORS, 4, counted({"conv", "project"}, seen), gate)
     assert seen == [(), ("project",), ("conv", "project")]
     assert (found.graph.float_layers(), found.right) == (("conv", "project"), 100)
-    assert "20 fewer were right than in float" in found.story
-    assert "with conv, project kept float it is 0" in found.story
+    assert "20 fewer are right than in float" in found.story
+    assert "with conv, project kept float as many are right as in float" in found.story
 
 
 def test_a_gate_that_holds_costs_nothing() -> None:
@@ -61,7 +61,13 @@ def test_float_layers_that_do_not_help_are_not_kept() -> None:
     found = fall_back(network(), ERRORS, 3, counted({"project", "deep"}, seen), gate)
     assert len(seen) == 4
     assert found.graph.float_layers() == ("project",)
-    assert found.story.endswith("it is 10, which is still more than the gate allows")
+    end = "10 fewer are right than in float, which is still more than the gate allows"
+    assert found.story.endswith(end)
+
+
+def test_more_right_than_in_float_is_told_as_that() -> None:
+    told = fall_back(network(), ERRORS, 1, counted({"project"}, []), Gate(200, 97, 0.5)).story
+    assert told.endswith("with project kept float 3 more are right than in float")
 
 
 def test_layers_that_are_float_already_do_not_count_and_fixed_ones_stay() -> None:
@@ -106,7 +112,7 @@ def test_a_kernel_with_an_outlier_falls_back_alone(ranges) -> None:
     found = fall_back(graph, errors.worst(), 3, right, gate)
     assert found.graph.float_layers() == ("project",)
     assert gate.holds(found.right)
-    assert "fewer were right than in float" in found.story
+    assert "fewer are right than in float" in found.story
 
 
 def test_a_range_with_an_outlier_takes_the_readers_along(ranges) -> None:

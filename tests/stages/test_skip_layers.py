@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from four_layers import (
+    CLASSES,
     EXAMPLES,
     PIXELS,
     TOLERANCE,
@@ -19,21 +21,22 @@ from four_layers import (
     prepare,
     written,
 )
-from networks import softmax
+from networks import recipe_of, softmax
 
-from toolchain.errors import ExitCode, GateError, RecipeError
+from toolchain.errors import ExitCode, GateError
 from toolchain.export.onnx_forms import rewritten
 from toolchain.images.preprocess import normalise
 from toolchain.inspection import check_portable, check_promise, inspect_file, optimised_ops
 from toolchain.inspection.scheme import float_layers
 from toolchain.quantization.calibrate import calibrate
-from toolchain.quantization.float_layers import check_layers
 from toolchain.quantization.graph import Affine, Graph, range_points, ranges_of, snap_biases
-from toolchain.quantization.qat import get_arrays, qat_model
+from toolchain.quantization.preserved import compressed, ties_of
+from toolchain.quantization.qat import get_arrays, kernel_variables, qat_model
 from toolchain.quantization.sensitivity import sensitivity
-from toolchain.recipe import parse_recipe
-from toolchain.recipe.sections import ONNX_FORMS
+from toolchain.recipe.layers import layers_of
+from toolchain.recipe.sections import ONNX_FORMS, CompressSection
 from toolchain.runtimes import open_runner
+from toolchain.training.network import build_network
 
 LAYERS = ("conv", "deep", "project", "logits")
 SKIPS = [("conv",), ("project",), ("deep", "project"), ("logits",), ("deep", "logits")]
@@ -135,23 +138,35 @@ def test_a_float_layer_trains_and_has_no_rounding_noise(ranges) -> None:
     assert [one.layer for one in found.layers] == ["conv", "project", "logits"]
 
 
-def test_names_of_no_layer_are_told_with_what_was_expected() -> None:
-    check_layers(network(), ("deep",), "here")
-    with pytest.raises(RecipeError) as caught:
-        check_layers(network(), ("deep_relu", "zzz", "logits"), "here")
-    told = str(caught.value)
-    assert "skip_layers: expected a layer with weights, received 'deep_relu'" in told
-    assert "received 'zzz' (the first is conv)" in told
-    assert "logits" not in told.replace("the first is conv", "")
-    with pytest.raises(RecipeError, match="received all of them"):
-        check_layers(network(), LAYERS, "here")
+@pytest.mark.parametrize(
+    ("backbone", "changes"),
+    [
+        ("mobilenet_v2", {}),
+        ("vgg16", {"head": {"dense": [8, 4], "batch_norm": "after"}}),
+        ("cnn", {"blocks": [4, 8], "head": {"dense": [8]}}),
+    ],
+)
+def test_a_recipe_knows_the_layers_of_its_network(backbone: str, changes: dict[str, Any]) -> None:
+    recipe = recipe_of(32, backbone, model=changes)
+    layers = build_network(recipe, CLASSES).layers
+    kernels = ("kernel", "depthwise_kernel")
+    built = [one.name for one in layers if any(hasattr(one, name) for name in kernels)]
+    assert layers_of(recipe, len(recipe.model.blocks)) == built
 
 
-def test_bytes_out_of_a_float_layer_are_refused_by_the_recipe() -> None:
-    table = {"data": {"source": "digits"}, "quantize": {"skip_layers": ["logits"]}}
-    assert parse_recipe(table, name="x").quantize.skip_layers == ("logits",)
-    with pytest.raises(RecipeError, match="expected no logits"):
-        parse_recipe(table | {"export": {"int8_io": "uint8"}}, name="x")
+@pytest.mark.parametrize("names", [(), ("project", "deep")])
+def test_what_compression_left_is_kept_in_float_layers_too(ranges, names: tuple[str, ...]) -> None:
+    graph, needed = skipping(ranges, names)
+    model = qat_model(graph, needed)
+    ties = ties_of(model, graph, CompressSection(sparsity=0.5))
+    kept = kernel_variables(model)
+    assert [id(one) for one in ties.kernels] == [
+        id(kept[name]) for name in ("conv", "project", "logits")
+    ]
+    # Told is what is left in the integers.
+    integers = 3 - ("project" in names)
+    told = compressed(graph, needed, CompressSection(sparsity=0.5))
+    assert f"of {integers} kernels" in told
 
 
 @pytest.mark.parametrize("form", ONNX_FORMS)

@@ -438,3 +438,61 @@ def test_a_source_that_brings_its_images_needs_no_path():
     assert parse({"data": {"source": "tfds:mnist"}}).data.source == "tfds:mnist"
     assert "data.source: expected one of" in mistakes({"data": {"source": "tfds:"}})[0]
     assert any("data.path" in m for m in mistakes({"data": {"source": "places365"}}))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "near", "name", "first"),
+    [
+        ("mobilenet_v2", "block_1_expnd", "block_1_expand", "Conv1"),
+        ("vgg16", "block5_conv4", "block5_conv3", "block1_conv1"),
+        ("cnn", "head_dense_2", "head_dense_1", "block1_conv1"),
+    ],
+)
+def test_layers_that_the_network_does_not_have_are_told_before_it_is_trained(
+    backbone, near, name, first
+):
+    model = {"backbone": backbone, "head": {"dense": [8]}}
+    model |= {"weights": "none"} if backbone == "cnn" else {}
+    table = {**SMALLEST, "model": model, "quantize": {"skip_layers": [near, "zzz", "logits"]}}
+    typo, nothing = mistakes(table)
+    assert typo == (
+        f"quantize.skip_layers: expected a layer with weights, received {near!r} "
+        f"(did you mean {name}?)"
+    )
+    assert nothing.endswith(f"received 'zzz' (the first is {first})")
+    table["quantize"] = {"skip_layers": [first, name, "logits"]}
+    assert parse(table).quantize.skip_layers == (first, name, "logits")
+
+
+def test_all_layers_float_are_no_int8_file():
+    names = ["block1_conv1", "block2_conv1", "logits"]
+    model = {"backbone": "cnn", "weights": "none", "blocks": [4, 8]}
+    table = {**SMALLEST, "model": model, "quantize": {"skip_layers": names}}
+    (told,) = mistakes(table)
+    assert told == "quantize.skip_layers: expected some of the layers, received all of them"
+
+
+def test_bytes_out_of_a_float_layer_are_refused_where_tflite_files_are_written():
+    """int8_io is of those files alone."""
+    table = {**SMALLEST, "quantize": {"skip_layers": ["logits"]}}
+    assert parse(table).quantize.skip_layers == ("logits",)
+    (told,) = mistakes({**table, "export": {"int8_io": "uint8"}})
+    assert "expected no logits" in told
+    assert parse({**table, "export": {"int8_io": "uint8", "formats": ["onnx"]}})
+
+
+def test_quantization_aware_training_without_training_is_refused():
+    (told,) = mistakes(SMALLEST, "quantize.epochs=0")
+    assert "int8-ptq" in told
+    recipe = parse(SMALLEST, "quantize.epochs=0", 'export.precisions=["fp32", "int8-ptq"]')
+    assert recipe.quantize.epochs == 0
+
+
+def test_clusters_and_a_normalisation_that_takes_them_apart_are_refused():
+    head = {"dense": [8], "batch_norm": "after"}
+    table = {**SMALLEST, "model": {"head": head}, "compress": {"clusters": 16}}
+    (told,) = mistakes(table)
+    assert told.startswith("compress.clusters: expected 0 with model.head.batch_norm = after")
+    for changed in ({"batch_norm": "before"}, {"dense": []}):
+        assert parse({**table, "model": {"head": head | changed}}).compress.clusters == 16
+    assert parse({**table, "compress": {"sparsity": 0.5}}).compress.sparsity == 0.5

@@ -4,14 +4,12 @@ accuracy gate does not hold without; and what that costs.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from toolchain.errors import RecipeError
 from toolchain.evidence import LayerError
 from toolchain.quantization.fold import to_keras
 from toolchain.quantization.graph import WITH_WEIGHTS, Graph
@@ -22,28 +20,6 @@ _MORE_BYTES: Final = 3
 # A layer has more noise from its output's rounding than from its kernel's, if without the former
 # it would be this much better: half of the power.
 _HALF_DB: Final = 10 * np.log10(2)
-
-
-def check_layers(graph: Graph, names: Sequence[str], where: str) -> None:
-    """Whether there are such layers, and others.
-
-    Raises:
-      RecipeError: with every name that is none of a layer with weights.
-    """
-    known = [node.name for node in graph.nodes if node.op in WITH_WEIGHTS]
-    mistakes = []
-    if set(names) >= set(known):
-        mistakes.append("quantize.skip_layers: expected some of the layers, received all of them")
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the first is {known[0]}"
-            mistakes.append(
-                f"quantize.skip_layers: expected a layer with weights, received {name!r:.60} "
-                f"({hint})"
-            )
-    if mistakes:
-        raise RecipeError(mistakes, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +87,7 @@ def fall_back(
             break
         tried.append((kept, right(kept)))
         new = ", ".join(_added(tried[-2][0], kept))
-        say(f"fallback: {new} float, {gate.lost(tried[-1][1])} photos lost to float")
+        say(f"fallback: {new} float, {_than_float(gate.lost(tried[-1][1]))}")
     # Where nothing was enough, the fewest layers of the most accurate: no cost without a use.
     chosen, count = tried[-1] if gate.holds(tried[-1][1]) else max(tried, key=lambda one: one[1])
     if gate.holds(tried[0][1]):
@@ -119,11 +95,17 @@ def fall_back(
     added = ", ".join(_added(graph, chosen)) or "no layer"
     end = "" if gate.holds(count) else ", which is still more than the gate allows"
     story = (
-        f"of {gate.images:,} validation photos {gate.lost(tried[0][1])} fewer were right than in "
-        f"float, {gate.points:g} points are allowed; with {added} kept float it is "
-        f"{gate.lost(count)}{end}"
+        f"of {gate.images:,} validation photos {_than_float(gate.lost(tried[0][1]))}, "
+        f"{gate.points:g} points are allowed; with {added} kept float "
+        f"{_than_float(gate.lost(count))}{end}"
     )
     return Fallback(chosen, count, story)
+
+
+def _than_float(lost: int) -> str:
+    if not lost:
+        return "as many are right as in float"
+    return f"{abs(lost)} {'fewer' if lost > 0 else 'more'} are right than in float"
 
 
 def _candidates(

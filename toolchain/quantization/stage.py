@@ -17,14 +17,15 @@ from toolchain.errors import RecipeError
 from toolchain.evidence import LayerError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.calibrate import calibrate, calibration_examples
-from toolchain.quantization.float_layers import Fallback, Gate, check_layers, cost, fall_back
+from toolchain.quantization.float_layers import Fallback, Gate, cost, fall_back
 from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import Affine, Graph, ranges_of, snap_biases
 from toolchain.quantization.preserved import compressed, ties_of
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import Recipe
-from toolchain.recipe.defaults import LAST_LAYER, NO_INTEGER_SIGMOID
+from toolchain.recipe.defaults import NO_INTEGER_SIGMOID
+from toolchain.recipe.layers import LAST_LAYER
 from toolchain.training.batches import Examples
 from toolchain.training.class_weights import class_weights
 from toolchain.training.device import configure
@@ -41,6 +42,9 @@ from toolchain.values import Dataset, Integers, QuantizedModel, TrainedModel
 WEIGHTS_OF: Final = {"int8-ptq": "calibrated.safetensors", "int8-qat": WEIGHTS_FILE}
 # Calibration images on which the errors of layers are measured.
 _SENSITIVITY_IMAGES: Final = 64
+_UNTRAINED: Final = (
+    "int8-qat has the weights of int8-ptq: none of {} epochs was better than the calibrated start"
+)
 
 
 def quantize_model(
@@ -67,16 +71,14 @@ def quantize_model(
       rounding does to each of its layers in sensitivity.json.
 
     Raises:
-      RecipeError: quantize.skip_layers names no layer, or the head has no int8 form.
+      RecipeError: the head has no int8 form.
     """
     configure(recipe)
     tf_keras.mixed_precision.set_global_policy("float32")
     settings = recipe.quantize
     if recipe.model.head.output == "sigmoid":
         raise RecipeError([f"model.head.output: {NO_INTEGER_SIGMOID}"], recipe.name)
-    graph = folded(trained, recipe)
-    check_layers(graph, settings.skip_layers, recipe.name)
-    graph = graph.keep_float(settings.skip_layers)
+    graph = folded(trained, recipe).keep_float(settings.skip_layers)
     preprocessing = Preprocessing.of(recipe.input.pixels, graph.size, recipe.input.crop)
     prepare = preparation(recipe)
     train = pixel_examples(dataset, "train")
@@ -137,6 +139,7 @@ def quantize_model(
             f"{len(ranges)} activation ranges from {len(sample)} training images "
             f"({settings.ranges})",
             *([fitted.warning] if fitted.warning else []),
+            *([_UNTRAINED.format(len(fitted.history) - 1)] if trains and not fitted.best else []),
             *([left] if (left := compressed(best, ranges, recipe.compress)) else []),
             *notes,
         ),

@@ -7,13 +7,12 @@ import math
 from typing import Final
 
 from toolchain.recipe.backbones import BACKBONES, Backbone
+from toolchain.recipe.layers import LAST_LAYER, layers_of, skip_mistakes
 from toolchain.recipe.sections import WITHOUT_PATH, Recipe
 
 ALPHAS: Final = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 EMBEDDED_ALPHA: Final = 0.35
 EMBEDDED_SIZE: Final = 48
-# Gives the output, in every network.
-LAST_LAYER: Final = "logits"
 NO_INTEGER_SIGMOID: Final = (
     "a head of sigmoids has no int8 form, because dividing them by their sum needs their "
     "logarithms, which integer runtimes do not compute"
@@ -63,14 +62,41 @@ def cross_check(recipe: Recipe) -> list[str]:
         + _backbone_mistakes(recipe)
         + _head_mistakes(recipe)
         + _plateau_mistakes(recipe)
+        + _compress_mistakes(recipe)
+        + _quantize_mistakes(recipe)
     )
-    if recipe.compress.clusters == 1:
-        mistakes.append("compress.clusters: expected 0 or at least 2, received 1")
-    if LAST_LAYER in recipe.quantize.skip_layers and recipe.export.int8_io == "uint8":
+    return mistakes
+
+
+def _compress_mistakes(recipe: Recipe) -> list[str]:
+    clusters, head = recipe.compress.clusters, recipe.model.head
+    if clusters == 1:
+        return ["compress.clusters: expected 0 or at least 2, received 1"]
+    if clusters and head.dense and head.batch_norm == "after":
+        return [
+            "compress.clusters: expected 0 with model.head.batch_norm = after, which is folded "
+            "into the rows of the next kernel and makes equal weights unequal (before leaves "
+            f"them equal), received {clusters}"
+        ]
+    return []
+
+
+def _quantize_mistakes(recipe: Recipe) -> list[str]:
+    mistakes, asked, export = [], recipe.quantize, recipe.export
+    if asked.epochs == 0 and "int8-qat" in export.precisions:
+        mistakes.append(
+            "quantize.epochs: expected at least 1 for int8-qat, received 0 (without training it is "
+            "int8-ptq: ask for that in export.precisions)"
+        )
+    if LAST_LAYER in asked.skip_layers and export.int8_io == "uint8" and "tflite" in export.formats:
         mistakes.append(
             f"quantize.skip_layers: expected no {LAST_LAYER}, whose output would be float, with "
             f"export.int8_io = uint8, received {LAST_LAYER}"
         )
+    backbone = BACKBONES.get(str(recipe.model.backbone))
+    if backbone is not None and asked.skip_layers:
+        known = layers_of(recipe, len(recipe.model.blocks or backbone.blocks))
+        mistakes += skip_mistakes(asked.skip_layers, known)
     return mistakes
 
 

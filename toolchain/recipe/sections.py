@@ -221,7 +221,7 @@ class CompressSection:
 class QuantizeSection:
     """[quantize]: quantization-aware training, started from calibrated ranges."""
 
-    epochs: int = setting(2, "of int8-qat at most; 0 keeps int8-ptq", low=0, high=1000)
+    epochs: int = setting(2, "of int8-qat at most", low=0, high=1000)
     learning_rate: float = setting(1e-5, "constant", low=1e-9, high=1.0)
     # Measured before training, minmax / percentile / mse: cats-vs-dogs (1,002 test photos, 98.20 %
     # in float) 98.10 / 98.20 / 98.00 %, logits 20.5 / 20.7 / 20.8 dB above their error; those of
@@ -236,7 +236,7 @@ class QuantizeSection:
     )
     calibration_images: int = setting(640, "taken from the train split", low=1, high=100_000)
     skip_layers: tuple[str, ...] = setting(
-        (), "layers that stay float, by the names that quantize prints, such as block_1_expand"
+        (), "layers that stay float, named as in quantize/sensitivity.json, such as block_1_expand"
     )
     fallback: int = setting(
         0,
