@@ -7,16 +7,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from toolchain.contract import ExportedModel
 from toolchain.evidence import Sensitivity
+from toolchain.export.reference import reference_probabilities
+from toolchain.export.stage import export_models
 from toolchain.quantization import stage
-from toolchain.quantization.graph import snap_biases
+from toolchain.quantization.graph import (
+    IMAGE,
+    Affine,
+    affine,
+    input_affine,
+    range_points,
+    snap_biases,
+)
 from toolchain.quantization.qat import qat_model
 from toolchain.quantization.stage import folded, quantize_model, quantized_graph
 from toolchain.recipe import Recipe
+from toolchain.run import sha256_file
+from toolchain.runtimes import read_contract
 from toolchain.training.inference import Inference
 from toolchain.training.stage import pixel_examples, preparation
 from toolchain.training.weights import read_safetensors
 from toolchain.values import QuantizedModel
+from toolchain.verification import Photos, ask, verify
 
 pytestmark = pytest.mark.usefixtures("small_vgg_network")
 
@@ -31,7 +44,6 @@ def with_training(recipe: Recipe, **changes: float) -> Recipe:
 
 
 def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, tmp_path) -> None:
-    """epochs = 0 is post-training quantization."""
     run = small_vgg_run
     quantized = quantize_model(run.trained, run.dataset, run.recipe, tmp_path)
     assert [record.epoch for record in quantized.history] == [0]
@@ -84,6 +96,7 @@ def test_training_that_ruins_the_network_is_thrown_away(small_vgg_run, tmp_path)
     assert len(later) == 2
     assert max(record.validation_accuracy for record in later) < start.validation_accuracy
     assert quantized.best == 0
+    assert any("none of 2 epochs was better than the calibrated" in one for one in quantized.notes)
     arrays = read_safetensors(tmp_path / "weights.safetensors")
     _, ranges = quantized_graph(folded(run.trained, recipe), quantized, "int8-qat")
     expected = snap_biases(folded(run.trained, recipe), ranges)
@@ -134,6 +147,40 @@ def test_calibration_sees_train_photos_alone(small_vgg_run, tmp_path, monkeypatc
     assert len(seen) == len(set(seen)) == 100
     assert set(seen) <= set(run.dataset.indices("train").tolist())
     assert "100 training images" in quantized.notes[0]
+
+
+def left_at_six(graph, examples, prepare, preprocessing, method) -> dict[str, Affine]:
+    names = [name for name in range_points(graph) if name != IMAGE]
+    image = {IMAGE: input_affine(preprocessing.mean, preprocessing.std)}
+    return image | dict.fromkeys(names, affine(-6.0, 6.0))
+
+
+def test_ranges_left_at_six_miss_the_accuracy_gate_of_verify(
+    small_vgg_run, tmp_path, monkeypatch
+) -> None:
+    """Planted where ranges are found: the files do what QAT did, and both lose the photos."""
+    run = small_vgg_run
+    monkeypatch.setattr(stage, "calibrate", left_at_six)
+    export = replace(run.recipe.export, formats=("onnx",), precisions=("fp32", "int8-qat"))
+    recipe = replace(run.recipe, export=export)
+    quantized = quantize_model(run.trained, run.dataset, recipe, tmp_path)
+    files = tmp_path / "export"
+    files.mkdir()
+    paths = [
+        files / name
+        for name in export_models(run.trained, quantized, run.dataset, recipe, {}, files)
+    ]
+    models = [ExportedModel(path, sha256_file(path), read_contract(path)) for path in paths]
+    rows = run.dataset.indices("test")
+    references = reference_probabilities(run.trained, quantized, run.dataset, rows, recipe)
+    labels = run.dataset.label_array()[rows]
+    photos = Photos(rows, tuple(run.dataset.names[row] for row in rows), labels)
+    asked = ask(models, run.dataset.pixels().view(rows))
+    found = verify(asked, references, photos, run.dataset.classes, recipe.verify)
+    failures = {file.precision: file.failures for file in found.files}
+    assert failures["fp32"] == ()
+    (told,) = failures["int8-qat"]
+    assert "verify.accuracy_drop" in told
 
 
 def test_the_errors_of_layers_are_kept_and_the_worst_are_printed(digits_run) -> None:
