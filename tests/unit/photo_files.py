@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 TAR_MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.xz": "w:xz", ".tar.bz2": "w:bz2"}
@@ -50,6 +53,18 @@ def write_tar(path: Path, files: dict[str, bytes]) -> Path:
         for name, data in files.items():
             add_member(archive, name, data)
     return path
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Files that end so cannot be opened, whoever runs the tests: root may read everything."""
+    opened = os.open
+
+    def refuse(path, *rest, **more):
+        if os.fspath(path).endswith(names):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opened(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
 
 
 def add_member(archive: tarfile.TarFile, name: str, data: bytes = b"", **fields: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from photo_files import photo, write_folder
+from photo_files import forbid, photo, write_folder
 from PIL import Image
 
 from toolchain.data.audit import Audit, Kind, Severity, audit
@@ -66,6 +66,16 @@ def fault_rows():
 def test_each_kind_of_fault_is_named(slug, fault_rows):
     row = next(row for row in fault_rows if row.what == slug)
     assert row.found == row.planted > 0
+
+
+def test_a_photo_that_cannot_be_read_is_a_finding(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path, good(40))
+    forbid(monkeypatch, "a/2.jpg")
+    result = check(folder, near=False)
+    assert found(result) == {"unreadable": [("a/2.jpg",)]}
+    assert result.findings[0].detail == "Permission denied"
+    assert result.exclude() == ["a/2.jpg"]
+    assert (result.images, result.decoded) == (40, 39)
 
 
 def test_good_photos_have_no_findings(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from photo_files import class_folders, photo, write_folder, write_tar, write_zip
+from photo_files import class_folders, forbid, photo, write_folder, write_tar, write_zip
 
 from toolchain.data import cache as cache_module
 from toolchain.data import parallel
@@ -210,6 +210,38 @@ class TestSharing:
         for row, name in enumerate(dataset.names):
             expected = pixels_of((photos / name).read_bytes(), name, Frame(SIZE))
             assert np.array_equal(dataset.pixels()[row], expected)
+
+
+class TestPhotosThatCannotBeRead:
+    @pytest.mark.parametrize("again", [False, True])
+    def test_they_are_left_out_and_tried_again(self, again, photos, tmp_path, decoded, monkeypatch):
+        """Where a right was given without a trace on the photo, as on a share of a network."""
+        recipe = recipe_of(photos, on_bad_image="skip")
+        with monkeypatch.context() as patch:
+            forbid(patch, "dog/7.png")
+            dataset = build(recipe, tmp_path, "one")
+            assert dataset.skipped == (
+                ("dog/7.png", "the image cannot be read: Permission denied"),
+            )
+            with pytest.raises(DataError, match="cannot be read: Permission denied") as caught:
+                build(recipe_of(photos), tmp_path, "strict")
+            assert caught.value.where == "dog/7.png"
+            before = len(decoded)
+            if again:
+                build(recipe, tmp_path, "again")
+                assert len(decoded) == before
+        assert build(recipe, tmp_path, "two").skipped == ()
+        assert len(decoded) == 2 * before
+
+    def test_a_zip_with_a_bad_photo_is_built_without_it(self, files, tmp_path):
+        path = stored_zip(tmp_path / "photos.zip", files)
+        data = bytearray(path.read_bytes())
+        data[data.find(files["dog/3.png"]) + 200] ^= 0xFF
+        path.write_bytes(data)
+        dataset = build(recipe_of(path, on_bad_image="skip"), tmp_path)
+        assert [name for name, _ in dataset.skipped] == ["dog/3.png"]
+        assert "Bad CRC-32" in dataset.skipped[0][1]
+        assert len(dataset.names) == len(files) - 1
 
 
 class Stop(Exception):

@@ -17,6 +17,7 @@ from photo_files import (
     TAR_MODES,
     add_member,
     class_folders,
+    forbid,
     photo,
     write_folder,
     write_tar,
@@ -27,6 +28,7 @@ from toolchain.data.access import random_access
 from toolchain.data.containers import open_container
 from toolchain.data.source import find_source
 from toolchain.errors import DataError, ExitCode
+from toolchain.images.decode import Unreadable
 
 FILES = class_folders()
 KINDS = ("folder", ".zip", *TAR_MODES)
@@ -291,6 +293,7 @@ def zip_garbage(folder: Path) -> Path:
 
 EVIL = [value for name, value in list(globals().items()) if name.startswith(("tar_", "zip_"))]
 EVIL.remove(tar_with)
+EVIL.remove(zip_damaged)  # one photo of it is bad, the others are not
 
 
 @pytest.mark.parametrize("make", EVIL, ids=lambda make: make.__name__)
@@ -403,6 +406,29 @@ def test_a_member_is_named_in_the_refusal(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="escaped") as caught:
         read_all(zip_parent(tmp_path))
     assert "leads outside" in caught.value.what
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_photo_that_cannot_be_read_hides_no_other(kind, tmp_path, monkeypatch) -> None:
+    if kind == "folder":
+        path = write_folder(tmp_path / "photos", FILES)
+        forbid(monkeypatch, "cat/0.png")
+    else:
+        path = zip_damaged(tmp_path)
+    read = read_all(path)
+    bad = read.pop("cat/0.png")
+    assert isinstance(bad, Unreadable)
+    assert not bad
+    assert bad.reason
+    assert read == {name: data for name, data in FILES.items() if name != "cat/0.png"}
+
+
+def test_a_table_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch) -> None:
+    path = write_folder(tmp_path / "photos", FILES | {"labels.csv": b"cat/0.png,cat\n"})
+    forbid(monkeypatch, "labels.csv")
+    with pytest.raises(DataError, match="the file cannot be read: Permission denied") as caught:
+        find_source(path)
+    assert caught.value.where == f"{path}/labels.csv"
 
 
 def test_a_file_may_not_be_larger_than_an_image(tmp_path: Path, monkeypatch) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 from toolchain.data.entries import Entries, Entry
 from toolchain.data.stamps import hash_stamps
 from toolchain.data.tar import MAX_RATIO, SMALL, open_tar
+from toolchain.data.unread import unread
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES
 
@@ -120,8 +121,11 @@ class ZipContainer:
         """See `Container.read`."""
         for archive, name, member in self._members():
             if name in wanted and not _is_folder(member):
-                with _reading(self.path), archive.open(member) as file:
-                    data = file.read(MAX_BYTES + 1)
+                try:
+                    with archive.open(member) as file:
+                        data = file.read(MAX_BYTES + 1)
+                except _DAMAGE as error:
+                    data = unread(name, f"{self.path}/{name}", error)
                 yield name, data
 
     def fingerprint(self) -> str:

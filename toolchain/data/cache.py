@@ -33,7 +33,7 @@ from toolchain.data.journal import Journal, Row, Rows, read_journal
 from toolchain.data.parallel import in_threads, threads
 from toolchain.data.sources.base import Source
 from toolchain.errors import DataError, ImageError, MachineError
-from toolchain.images.decode import DECODER, open_rgb, picture_sha256
+from toolchain.images.decode import DECODER, Unreadable, open_rgb, picture_sha256
 from toolchain.images.preprocess import Frame, resize
 from toolchain.images.stored import StoredPixels, write_header
 from toolchain.run import sha256_json, writing
@@ -84,7 +84,7 @@ def cached(source: Source, fingerprint: str, frame: Frame, folder: Path, *, stor
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder / f"{build.key}.lock"):
-            rows = build.complete() or build.go_on(source, names)
+            rows = build.complete(source, names) or build.go_on(source, names)
             return Cached(rows, build.final / PIXELS_FILE if store else None)
 
 
@@ -117,14 +117,17 @@ class _Build:
         self.key, self.count, self.frame, self.store = key, count, frame, store
         self.size = frame.size
 
-    def complete(self) -> Rows | None:
+    def complete(self, source: Source, names: Texts) -> Rows | None:
         """The rows of what was built before and still is so; otherwise it is put away."""
         if not self.final.exists():
             return None
         rows = self._sound(self.final)
-        if rows.known.all():
+        if not rows.known.all():
+            say("the decoded photos were changed since they were stored; decoding them again")
+        elif _readable_now(source, names, rows):
+            say("photos that could not be read can be now; decoding them again")
+        else:
             return rows
-        say("the decoded photos were changed since they were stored; decoding them again")
         # Never mended in place: a run may share the file (see `share`).
         shutil.rmtree(self.final)
         return None
@@ -132,6 +135,7 @@ class _Build:
     def go_on(self, source: Source, names: Texts) -> Rows:
         """Decode what is missing and give the folder its final name."""
         rows = self._sound(self.partial)
+        rows.known[rows.unreadable()] = False
         if done := int(rows.known.sum()):
             say(f"going on after {done:,} of {self.count:,} photos that were decoded before")
         else:
@@ -205,6 +209,15 @@ def _decode_one(position: int, name: str, data: bytes, frame: Frame, store: Stor
         return Row(position, reason=error.what)
     store(position, pixels)
     return Row(position, hashlib.sha256(pixels.data).hexdigest(), picture_sha256(image))
+
+
+def _readable_now(source: Source, names: Texts, rows: Rows) -> bool:
+    """Whether a file that could not be read can be: a right was given, or a disk is back."""
+    places = rows.unreadable()
+    if not len(places):
+        return False
+    read = read_some(source, Index(names, places).keys())
+    return any(not isinstance(data, Unreadable) for _, data in read)
 
 
 def _forget_others(rows: Rows, pixels: StoredPixels) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from toolchain.data.archives import TarContainer, ZipContainer
 from toolchain.data.entries import Entries, Entry
 from toolchain.data.stamps import hash_stamps, status_of
+from toolchain.data.unread import unread
 from toolchain.errors import DataError
 from toolchain.images.decode import read_bounded
 
@@ -32,7 +33,13 @@ class Container(Protocol):
         """All files and folders, folders included when the container names them."""
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
-        """The wanted files' (name, bytes), in the container's order."""
+        """The wanted files' (name, bytes), in the container's order.
+
+        A photo that cannot be read comes as `Unreadable`.
+
+        Raises:
+          DataError: another file cannot be read, or the whole archive cannot.
+        """
 
     def fingerprint(self) -> str:
         """Changes when a file that counts is added, removed or rewritten; content is not read."""
@@ -96,13 +103,11 @@ class FolderContainer:
         """See `Container.read`."""
         # A mapping's keys have an order, and sorting a million names would take them into memory.
         for name in wanted if isinstance(wanted, KeysView) else sorted(wanted):
+            path = f"{self.path}/{name}"
             try:
-                with (self.path / name).open("rb") as file:
-                    data = read_bounded(file)
+                data = read_bounded(path)
             except OSError as error:
-                raise DataError(
-                    f"the photo cannot be read: {error.strerror}", str(self.path / name)
-                ) from error
+                data = unread(name, path, error)
             yield name, data
 
     def _stamps(self) -> Iterator[tuple[str, os.stat_result]]:

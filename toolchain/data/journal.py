@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.columns import HASH_BYTES, hash_bytes
+from toolchain.images.decode import UNREADABLE
 
 # A kill loses nothing, since the system keeps what was written. A power cut loses what was not yet
 # on disk: at most this much work, as rows are held to their hashes before they are trusted.
@@ -102,6 +103,7 @@ class Rows:
         else:
             self.sha256[row.position] = np.frombuffer(hash_bytes(row.sha256), np.uint8)
             self.picture[row.position] = np.frombuffer(hash_bytes(row.picture), np.uint8)
+            self.reasons.pop(row.position, None)
         self.known[row.position] = True
 
     def take(self, places: NDArray[np.int64]) -> Rows:
@@ -115,6 +117,11 @@ class Rows:
             if place in self.reasons
         }
         return taken
+
+    def unreadable(self) -> NDArray[np.int64]:
+        """Positions of the files that could not be read, int64 [n], ascending."""
+        told = (at for at, reason in self.reasons.items() if reason.startswith(UNREADABLE))
+        return np.sort(np.fromiter(told, np.int64))
 
     def good(self) -> NDArray[np.int64]:
         """Positions of the rows with pixels, int64 [n], ascending."""

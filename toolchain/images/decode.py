@@ -9,7 +9,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ MAX_PIXELS: Final = 50_000_000
 _BAND: Final = 1 << 20
 # Part of every cache's key: raise it when the same bytes would give other pixels than before.
 DECODER: Final = 1
+# What `Unreadable` files are told as; it may pass, unlike what their bytes are told as.
+UNREADABLE: Final = "the image cannot be read"
 # The closed list of what Pillow raises on damaged input: what its own fuzzer accepts, and
 # struct.error, which ImageOps.exif_transpose raises when it writes a damaged EXIF block again.
 DAMAGE: Final = (
@@ -46,6 +48,18 @@ DAMAGE: Final = (
 # Set once: `catch_warnings` changes the whole process and images are decoded in several threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _REMEDY: Final = f"give one of {', '.join(FORMATS)} that an image viewer opens"
+
+
+class Unreadable(bytes):
+    """Stands for the bytes of an image file that could not be read: it has none, and says why."""
+
+    reason: str
+
+    def __new__(cls, reason: str) -> Unreadable:
+        """Of a file that could not be read for this reason, a few words."""
+        made = super().__new__(cls)
+        made.reason = reason
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +97,10 @@ def open_rgb(data: bytes, name: str, draft: tuple[int, int] | None = None) -> Im
       channels, 16-bit grey is scaled to 8 bits, of an animation the first frame is taken.
 
     Raises:
-      ImageError: empty, too large, not an image of `FORMATS`, truncated or damaged.
+      ImageError: empty, too large, not an image of `FORMATS`, truncated, damaged or `Unreadable`.
     """
+    if isinstance(data, Unreadable):
+        raise ImageError(f"{UNREADABLE}: {data.reason}", name, "allow reading it, or copy it again")
     if not data:
         raise ImageError("the image file is empty", name, _REMEDY)
     if len(data) > MAX_BYTES:
@@ -153,19 +169,30 @@ def read_file(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise ImageError("expected an image file, found none", str(path), "check the path")
-        with path.open("rb") as file:
-            return read_bounded(file)
+        return read_bounded(str(path))
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror}", str(path)) from error
 
 
-def read_bounded(file: BinaryIO) -> bytes:
-    """A file that was just opened, never more than `MAX_BYTES` + 1 bytes of it.
+def read_bounded(path: str) -> bytes:
+    """The bytes of a file, never more than `MAX_BYTES` + 1 of them.
 
     Room for as much as is asked for is made before the first byte is read: asking for 64 MiB of
-    each photo took 0.1 ms of the 0.5 ms that decoding it takes.
+    each photo took 0.1 ms of the 0.5 ms that decoding it takes. Python's own files took 0.04 ms.
+
+    Raises:
+      OSError: it cannot be read.
     """
-    return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        most = min(os.fstat(descriptor).st_size, MAX_BYTES) + 1
+        data = os.read(descriptor, most)
+        # One call gives all of a file on a disk; a network may give it piece by piece.
+        while len(data) < most - 1 and (more := os.read(descriptor, most - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
 
 
 def picture_sha256(image: Image.Image) -> str:

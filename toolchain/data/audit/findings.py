@@ -22,6 +22,7 @@ class Kind(Enum):
     """Every kind of finding: its name, its severity and what it means."""
 
     EMPTY = ("empty", Severity.ERROR, "The file has no bytes.")
+    UNREADABLE = ("unreadable", Severity.ERROR, "The file cannot be read.")
     TRUNCATED = ("truncated", Severity.ERROR, "The file ends before its image does.")
     UNDECODABLE = ("undecodable", Severity.ERROR, "The file is no image that can be decoded.")
     TOO_MANY_BYTES = ("too-many-bytes", Severity.ERROR, "The file is larger than images may be.")

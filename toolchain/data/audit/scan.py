@@ -20,7 +20,7 @@ from toolchain.data.parallel import in_threads
 from toolchain.data.sources.base import Source
 from toolchain.data.sources.items import Item, Items
 from toolchain.errors import ImageError
-from toolchain.images.decode import MAX_BYTES, MAX_PIXELS, open_rgb, picture_sha256
+from toolchain.images.decode import MAX_BYTES, MAX_PIXELS, Unreadable, open_rgb, picture_sha256
 from toolchain.images.header import SUFFIX_FORMATS, Header, ends_early, read_header, sniff
 from toolchain.terminal import track
 
@@ -143,6 +143,7 @@ def _findings(item: Item, kinds: Iterable[tuple[Kind, str]]) -> Iterator[Finding
 BROKEN: Final = frozenset(
     {
         Kind.EMPTY,
+        Kind.UNREADABLE,
         Kind.TRUNCATED,
         Kind.UNDECODABLE,
         Kind.TOO_MANY_BYTES,
@@ -161,6 +162,8 @@ def _alone_if_large(header: Header | None) -> Iterator[None]:
 
 
 def _broken(data: bytes, header: Header | None, error: ImageError) -> Kind:
+    if isinstance(data, Unreadable):
+        return Kind.UNREADABLE
     if not data:
         return Kind.EMPTY
     if len(data) > MAX_BYTES:
@@ -173,7 +176,7 @@ def _broken(data: bytes, header: Header | None, error: ImageError) -> Kind:
 
 def _why(data: bytes, header: Header | None, error: ImageError) -> str:
     if not data:
-        return ""
+        return data.reason if isinstance(data, Unreadable) else ""
     if len(data) > MAX_BYTES:
         return f"more than {MAX_BYTES / 2**20:.0f} MiB"
     if header is not None and header.width * header.height > MAX_PIXELS:
