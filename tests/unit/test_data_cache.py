@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import shutil
+import threading
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from photo_files import class_folders, forbid, photo, write_folder, write_tar, write_zip
+from PIL import Image
 
 from toolchain.data import cache as cache_module
 from toolchain.data import parallel
+from toolchain.data import stream as stream_module
 from toolchain.data.access import random_access
+from toolchain.data.audit import audit
 from toolchain.data.containers import LISTS, open_container
 from toolchain.data.source import fingerprint, open_source
 from toolchain.data.sources import places365
 from toolchain.data.stage import build_dataset, open_dataset
 from toolchain.errors import DataError, MachineError
-from toolchain.images.decode import open_rgb
+from toolchain.images import decode, in_flight
+from toolchain.images.decode import held_rgb
 from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.recipe import parse_recipe
 from toolchain.values import Dataset
@@ -46,9 +53,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counted(data: bytes, name: str):
         names.append(name)
-        return open_rgb(data, name)
+        return held_rgb(data, name)
 
-    monkeypatch.setattr(cache_module, "open_rgb", counted)
+    monkeypatch.setattr(cache_module, "held_rgb", counted)
     return names
 
 
@@ -250,7 +257,7 @@ class Stop(Exception):
 
 class TestGoingOn:
     def stop_after(self, count: int, monkeypatch: pytest.MonkeyPatch, decoded: list[str]) -> None:
-        counting = cache_module.open_rgb
+        counting = cache_module.held_rgb
 
         def stopping(data: bytes, name: str):
             if len(decoded) >= count:
@@ -259,7 +266,7 @@ class TestGoingOn:
 
         # One thread works on the groups in their order: the first ones end before the stop.
         monkeypatch.setattr(parallel, "threads", lambda: 1)
-        monkeypatch.setattr(cache_module, "open_rgb", stopping)
+        monkeypatch.setattr(cache_module, "held_rgb", stopping)
 
     @pytest.mark.parametrize("source", ["folder", "zip", "tar", "tar.xz"])
     def test_what_was_decoded_is_not_decoded_again(
@@ -334,6 +341,75 @@ class TestGoingOn:
         with pytest.raises(MachineError, match=r"GiB are free"):
             build(recipe_of(photos), tmp_path)
         assert decoded == []
+
+
+class TestLargePhotos:
+    """However many processors there are, memory holds one of the largest photos, not one each."""
+
+    @pytest.mark.parametrize(("most", "at_once"), [(1_500_000, {1}), (9_000_000, {2, 3, 4})])
+    @pytest.mark.parametrize("reader", ["cache", "stream", "audit"])
+    def test_they_are_decoded_in_their_turn(self, reader, most, at_once, tmp_path, monkeypatch):
+        names = [f"{label}/{number}.png" for label in ("cat", "dog") for number in range(5)]
+        path = write_folder(tmp_path / "photos", {name: flat(name) for name in names})
+        recipe = recipe_of(path, cache_gib=0 if reader == "stream" else 1, split="rank")
+        dataset = build(recipe, tmp_path) if reader == "stream" else None
+        monkeypatch.setattr(in_flight, "MOST", most)
+        monkeypatch.setattr(parallel, "threads", lambda: 4)
+        monkeypatch.setattr(stream_module, "threads", lambda: 4)
+        monkeypatch.setattr(parallel, "_PHOTOS_A_TASK", 1)
+        counting = Counting(decode._upright_rgb)
+        monkeypatch.setattr(decode, "_upright_rgb", counting)
+        if reader == "stream":
+            open_dataset(dataset.folder, recipe).pixels()[:]
+        elif reader == "cache":
+            build(recipe, tmp_path)
+        else:
+            audit(recipe, near=False)
+        assert counting.most in at_once
+
+    def test_files_that_wait_are_bounded_in_bytes(self, monkeypatch):
+        """Of 64 processors, 128 tasks would wait, each of one file of 64 MiB."""
+        monkeypatch.setattr(parallel, "threads", lambda: 64)
+        monkeypatch.setattr(parallel, "_BYTES_A_TASK", 10)
+        monkeypatch.setattr(parallel, "_BYTES_WAITING", 100)
+        read = 0
+
+        def photos():
+            nonlocal read
+            for number in range(50):
+                read += 1
+                yield number, b"0123456789"
+
+        results = parallel.in_threads(photos(), lambda number, data: number)
+        assert next(results) == 0
+        assert read <= 12
+        assert [0, *results] == list(range(50))
+
+
+class Counting:
+    """Counts in how many threads a function is at once."""
+
+    def __init__(self, function) -> None:
+        self.function, self.lock = function, threading.Lock()
+        self.now = self.most = 0
+
+    def __call__(self, *arguments):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.02)
+        result = self.function(*arguments)
+        with self.lock:
+            self.now -= 1
+        return result
+
+
+def flat(name: str) -> bytes:
+    """A photo of one colour with a million pixels, small as a file."""
+    buffer = io.BytesIO()
+    colour = (len(name), ord(name[0]), ord(name[4]))
+    Image.new("RGB", (1200, 900), colour).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def make(folder: Path) -> Path:

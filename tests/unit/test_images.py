@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import resource
@@ -15,11 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 
 from toolchain.errors import ExitCode, ImageError
 from toolchain.images import decode
-from toolchain.images.decode import open_rgb, read_file, to_array
+from toolchain.images.decode import open_rgb, picture_sha256, read_file, to_array
 from toolchain.images.preprocess import MEAN_STD, Frame, Preprocessing, normalise, pixels_of, resize
 
 MALFORMED = 300
@@ -84,6 +85,44 @@ def test_exif_orientation_is_applied(orientation, form):
     plain = decoded(encoded(Image.fromarray(picture()), form))
     turned = decoded(encoded(Image.fromarray(picture()), form, exif=exif.tobytes()))
     assert np.array_equal(turned, ORIENTATIONS[orientation](plain))
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description '
+    'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize(
+    "place", ["xmp in JPEG", "xmp in WEBP", "xmp in PNG", "raw profile in PNG"]
+)
+def test_an_orientation_is_found_wherever_it_stands(place):
+    """Pillow is asked to look only where one of these is; it finds what it always found."""
+    where, _, form = place.partition(" in ")
+    info, options = PngImagePlugin.PngInfo(), {}
+    if form != "PNG":
+        options = {"xmp": XMP.encode(), **({"lossless": True} if form == "WEBP" else {})}
+    elif where == "xmp":
+        info.add_itxt("XML:com.adobe.xmp", XMP)
+    else:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        raw = exif.tobytes()
+        info.add_text("Raw profile type exif", f"\nexif\n{len(raw):8}\n{raw.hex()}\n", zip=True)
+    if form == "PNG":
+        options = {"pnginfo": info}
+    data = encoded(Image.fromarray(picture()), form, **options)
+    looked = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert looked.size == picture().shape[:2]
+    assert np.array_equal(decoded(data), np.asarray(looked))
+
+
+@pytest.mark.parametrize("size", [(3, 2), (1024, 1024), (1025, 1024), (1 << 17, 9), (9, 130_000)])
+def test_the_hash_is_that_of_all_pixels_at_once(size):
+    rng = np.random.default_rng(sum(size))
+    pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    whole = hashlib.sha256(f"{size[0]}x{size[1]}\n".encode() + pixels.tobytes())
+    assert picture_sha256(Image.fromarray(pixels)) == whole.hexdigest()
 
 
 def test_an_orientation_that_does_not_exist_is_ignored():

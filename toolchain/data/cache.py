@@ -33,7 +33,7 @@ from toolchain.data.journal import Journal, Row, Rows, read_journal
 from toolchain.data.parallel import in_threads, threads
 from toolchain.data.sources.base import Source
 from toolchain.errors import DataError, ImageError, MachineError
-from toolchain.images.decode import DECODER, Unreadable, open_rgb, picture_sha256
+from toolchain.images.decode import DECODER, Unreadable, held_rgb, picture_sha256
 from toolchain.images.preprocess import Frame, resize
 from toolchain.images.stored import StoredPixels, write_header
 from toolchain.run import sha256_json, writing
@@ -203,12 +203,17 @@ class _Build:
 
 def _decode_one(position: int, name: str, data: bytes, frame: Frame, store: Store) -> Row:
     try:
-        image = open_rgb(data, name)
-        pixels = np.ascontiguousarray(resize(image, frame))
+        pixels, picture = _resized(name, data, frame)
     except ImageError as error:
         return Row(position, reason=error.what)
     store(position, pixels)
-    return Row(position, hashlib.sha256(pixels.data).hexdigest(), picture_sha256(image))
+    return Row(position, hashlib.sha256(pixels.data).hexdigest(), picture)
+
+
+def _resized(name: str, data: bytes, frame: Frame) -> tuple[NDArray[np.uint8], str]:
+    """A photo as it is stored, and the hash of the whole picture; large ones in their turn."""
+    with held_rgb(data, name) as image:
+        return np.ascontiguousarray(resize(image, frame)), picture_sha256(image)
 
 
 def _readable_now(source: Source, names: Texts, rows: Rows) -> bool:

@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 # bounded in bytes, so that what waits stays small when every photo has 10 MB.
 _PHOTOS_A_TASK: Final = 16
 _BYTES_A_TASK: Final = 1 << 20
+# What may wait in all, whatever the number of processors: two of the largest files.
+_BYTES_WAITING: Final = 1 << 27
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
@@ -38,15 +40,20 @@ def in_threads(
         return [work(key, data) for key, data in group]
 
     count = threads()
-    waiting: deque[Future[list[Result]]] = deque()
+    waiting: deque[tuple[int, Future[list[Result]]]] = deque()
+    total = 0
     with ThreadPoolExecutor(max_workers=count) as pool:
         try:
             for group in _groups(photos):
-                waiting.append(pool.submit(task, group))
-                if len(waiting) > 2 * count:
-                    yield from waiting.popleft().result()
+                size = sum(len(data) for _, data in group)
+                total += size
+                waiting.append((size, pool.submit(task, group)))
+                while len(waiting) > 2 * count or (total > _BYTES_WAITING and len(waiting) > 1):
+                    done, results = waiting.popleft()
+                    yield from results.result()
+                    total -= done
             while waiting:
-                yield from waiting.popleft().result()
+                yield from waiting.popleft()[1].result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

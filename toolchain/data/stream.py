@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from toolchain.data.access import Fetch
 from toolchain.data.parallel import threads
 from toolchain.errors import DataError
-from toolchain.images.preprocess import Frame, pixels_of
+from toolchain.images.decode import held_rgb
+from toolchain.images.preprocess import Frame, resize
 from toolchain.images.stored import PixelReader
 
 
@@ -40,7 +41,8 @@ class StreamedPixels(PixelReader):
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
         name = self._names[row]
-        pixels = np.ascontiguousarray(pixels_of(self._fetch(name), name, self._frame))
+        with held_rgb(self._fetch(name), name) as image:
+            pixels = np.ascontiguousarray(resize(image, self._frame))
         if hashlib.sha256(pixels.data).hexdigest() != self._sha256[row]:
             raise DataError("the photo was changed after it was read", name, "run: make train")
         return pixels

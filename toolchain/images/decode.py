@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import struct
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from toolchain.errors import ImageError
+from toolchain.images.in_flight import in_flight
 
 FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif"})
@@ -25,6 +28,10 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_PIXELS: Final = 50_000_000
 # Pixels that are laid on white at a time.
 _BAND: Final = 1 << 20
+# Pixels that are hashed at a time, of a picture that has more than a band.
+_HASHED_BAND: Final = 1 << 16
+# Where Pillow looks for an orientation; without any of them exif_transpose would look in vain.
+_ORIENTED: Final = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 # Part of every cache's key: raise it when the same bytes would give other pixels than before.
 DECODER: Final = 1
 # What `Unreadable` files are told as; it may pass, unlike what their bytes are told as.
@@ -99,6 +106,38 @@ def open_rgb(data: bytes, name: str, draft: tuple[int, int] | None = None) -> Im
     Raises:
       ImageError: empty, too large, not an image of `FORMATS`, truncated, damaged or `Unreadable`.
     """
+    with _telling(name):
+        return _upright_rgb(_opened(data, name, draft))
+
+
+@contextlib.contextmanager
+def held_rgb(data: bytes, name: str, draft: tuple[int, int] | None = None) -> Iterator[Image.Image]:
+    """`open_rgb` for many threads: waits while the others hold too many pixels (in_flight.py).
+
+    The image is to be let go when the block ends.
+    """
+    with _telling(name):
+        image = _opened(data, name, draft)
+    with in_flight(image.width * image.height):
+        with _telling(name):
+            image = _upright_rgb(image)
+        yield image
+
+
+@contextlib.contextmanager
+def _telling(name: str) -> Iterator[None]:
+    """Turns what Pillow raises on damaged images into an error that names the image."""
+    try:
+        yield
+    except DAMAGE as error:
+        # Pillow names the file object here: an address in memory, another one in every run.
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it is no image, or a damaged one" if is_unknown else error
+        raise ImageError(f"the image cannot be decoded: {reason}", name, _REMEDY) from error
+
+
+def _opened(data: bytes, name: str, draft: tuple[int, int] | None) -> Image.Image:
+    """The image before its pixels are read."""
     if isinstance(data, Unreadable):
         raise ImageError(f"{UNREADABLE}: {data.reason}", name, "allow reading it, or copy it again")
     if not data:
@@ -107,18 +146,6 @@ def open_rgb(data: bytes, name: str, draft: tuple[int, int] | None = None) -> Im
         raise ImageError(
             f"the image has {len(data):,} bytes, at most {MAX_BYTES:,} are read", name, _REMEDY
         )
-    try:
-        return _load(data, name, draft)
-    except ImageError:
-        raise
-    except DAMAGE as error:
-        # Pillow names the file object here: an address in memory, another one in every run.
-        is_unknown = isinstance(error, UnidentifiedImageError)
-        reason = "it is no image, or a damaged one" if is_unknown else error
-        raise ImageError(f"the image cannot be decoded: {reason}", name, _REMEDY) from error
-
-
-def _load(data: bytes, name: str, draft: tuple[int, int] | None) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -129,9 +156,14 @@ def _load(data: bytes, name: str, draft: tuple[int, int] | None) -> Image.Image:
         )
     if draft is not None:
         image.draft("RGB", (2 * draft[0], 2 * draft[1]))
+    return image
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
     # verify() accepts truncated JPEGs; only load() meets the damage.
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
+    if not _ORIENTED.isdisjoint(image.info):
+        ImageOps.exif_transpose(image, in_place=True)
     return _to_rgb(image)
 
 
@@ -200,8 +232,15 @@ def picture_sha256(image: Image.Image) -> str:
 
     It does not depend on the size that a network wants, so neither do the splits drawn from it.
     """
-    digest = hashlib.sha256(f"{image.width}x{image.height}\n".encode())
-    digest.update(image.tobytes())
+    width, height = image.size
+    digest = hashlib.sha256(f"{width}x{height}\n".encode())
+    # A copy of all of a large picture comes in fresh pages: twice the time of bands that stay in
+    # the processor's cache. Of a small one it is the other way round.
+    rows = height if width * height <= _BAND else max(1, _HASHED_BAND // width)
+    for top in range(0, height, rows):
+        whole = rows == height
+        band = image if whole else image.crop((0, top, width, min(top + rows, height)))
+        digest.update(band.tobytes())
     return digest.hexdigest()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -20,13 +18,10 @@ from toolchain.data.parallel import in_threads
 from toolchain.data.sources.base import Source
 from toolchain.data.sources.items import Item, Items
 from toolchain.errors import ImageError
-from toolchain.images.decode import MAX_BYTES, MAX_PIXELS, Unreadable, open_rgb, picture_sha256
+from toolchain.images.decode import MAX_BYTES, MAX_PIXELS, Unreadable, held_rgb, picture_sha256
 from toolchain.images.header import SUFFIX_FORMATS, Header, ends_early, read_header, sniff
 from toolchain.terminal import track
 
-# Above this many pixels images are decoded one at a time: 50 million with alpha take 800 MB.
-_LARGE: Final = 8_000_000
-_one_large = threading.Lock()
 _NO_THUMB: Final = np.zeros((SIDE, SIDE), np.uint8)
 _MODES: Final = {"CMYK": Kind.CMYK, "P": Kind.PALETTE, "PA": Kind.PALETTE}
 
@@ -116,10 +111,7 @@ def look_at(item: Item, data: bytes, *, near: bool) -> Seen:
     header = read_header(data)
     kinds = [*_naming(item.name, data), *_properties(header)]
     try:
-        with _alone_if_large(header):
-            image = open_rgb(data, item.name)
-            sha256 = picture_sha256(image)
-            image = reduced(image)
+        sha256, image = _reduced(data, item.name)
     except ImageError as error:
         kinds.insert(0, (_broken(data, header, error), _why(data, header, error)))
         return Seen(item, len(data), "", 0, _NO_THUMB, tuple(_findings(item, kinds)))
@@ -127,6 +119,12 @@ def look_at(item: Item, data: bytes, *, near: bool) -> Seen:
         kinds.append((Kind.BLANK, ""))
     look, thumb = appearance(image) if near else (0, _NO_THUMB)
     return Seen(item, len(data), sha256, look, thumb, tuple(_findings(item, kinds)))
+
+
+def _reduced(data: bytes, name: str) -> tuple[str, Image.Image]:
+    """The hash of the whole picture, and the picture made small; large ones in their turn."""
+    with held_rgb(data, name) as image:
+        return picture_sha256(image), reduced(image)
 
 
 def _is_blank(image: Image.Image) -> bool:
@@ -150,15 +148,6 @@ BROKEN: Final = frozenset(
         Kind.TOO_MANY_PIXELS,
     }
 )
-
-
-@contextlib.contextmanager
-def _alone_if_large(header: Header | None) -> Iterator[None]:
-    if header is not None and _LARGE < header.width * header.height <= MAX_PIXELS:
-        with _one_large:
-            yield
-    else:
-        yield
 
 
 def _broken(data: bytes, header: Header | None, error: ImageError) -> Kind:

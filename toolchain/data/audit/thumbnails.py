@@ -11,7 +11,7 @@ from toolchain.data.access import read_some
 from toolchain.data.parallel import in_threads
 from toolchain.data.sources.base import Source
 from toolchain.errors import ImageError
-from toolchain.images.decode import open_rgb
+from toolchain.images.decode import held_rgb
 
 SIDE: Final = 160  # twice what the page shows, for screens with two pixels a point
 _QUALITY: Final = 70
@@ -23,12 +23,12 @@ def thumbnails(source: Source, names: Set[str]) -> dict[str, str]:
 
 
 def _thumbnail(name: str, data: bytes) -> tuple[str, str]:
+    buffer = io.BytesIO()
     try:
-        image = open_rgb(data, name, draft=(SIDE, SIDE))
+        with held_rgb(data, name, draft=(SIDE, SIDE)) as image:
+            if max(image.size) > SIDE:
+                image.thumbnail((SIDE, SIDE))
+            image.save(buffer, "JPEG", quality=_QUALITY)
     except ImageError:
         return name, ""
-    if max(image.size) > SIDE:
-        image.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY)
     return name, "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
