@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
+import os
 import subprocess
 import sys
 import tarfile
@@ -421,6 +423,47 @@ def test_a_photo_that_cannot_be_read_hides_no_other(kind, tmp_path, monkeypatch)
     assert not bad
     assert bad.reason
     assert read == {name: data for name, data in FILES.items() if name != "cat/0.png"}
+
+
+@pytest.mark.parametrize("closed", ["cat", "dog/deep", ""])
+@pytest.mark.parametrize("call", ["scandir", "lstat"])
+def test_a_folder_that_cannot_be_read_is_named(closed, call, tmp_path, monkeypatch) -> None:
+    """Its photos would be missed by nobody. A folder may be listed and still hide its files."""
+    path = write_folder(tmp_path / "photos", FILES | {"dog/deep/1.png": photo(50), "1.png": b""})
+    folder = path / closed if closed else path
+    refuse(monkeypatch, call, lambda asked: folder in (asked, asked.parent))
+    for look in (lambda: read_all(path), lambda: open_container(path).fingerprint()):
+        with pytest.raises(DataError, match="the folder cannot be read: Permission") as caught:
+            look()
+        assert caught.value.where == str(folder)
+
+
+def test_closed_folders_that_hold_no_photos_are_passed_over(tmp_path: Path, monkeypatch) -> None:
+    others = ("lost+found", ".Trash-1000/files", "cat/.thumbs")
+    path = write_folder(tmp_path / "photos", FILES | {f"{name}/1.txt": b"" for name in others})
+    refuse(monkeypatch, "scandir", lambda asked: str(asked.relative_to(path)) in others)
+    assert FILES.items() <= read_all(path).items()
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_is_no_file(tmp_path: Path, monkeypatch) -> None:
+    path = write_folder(tmp_path / "photos", FILES)
+    gone = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    refuse(monkeypatch, "lstat", lambda asked: asked.name == "1.png", gone)
+    assert {entry.name for entry in open_container(path).entries() if not entry.is_folder} == {
+        name for name in FILES if not name.endswith("1.png")
+    }
+
+
+def refuse(monkeypatch, call: str, whose, error: OSError | None = None) -> None:
+    """`os.scandir` or `os.lstat` fails, whoever runs the tests: root may look everywhere."""
+    real = getattr(os, call)
+
+    def refusing(path, *rest, **more):
+        if whose(Path(os.fspath(path))):
+            raise error or PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, call, refusing)
 
 
 def test_a_table_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch) -> None:
