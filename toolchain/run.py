@@ -20,7 +20,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -31,9 +31,13 @@ from toolchain.errors import InputError, MachineError, ModelError
 
 MANIFEST: Final = "manifest.json"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-_FULL: Final = (
-    errno.ENOSPC,
-    errno.EDQUOT,
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FIRST: Final = {
+    **dict.fromkeys(_FULL, "free some space there, or "),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "allow writing there, or "),
+    errno.EIO: "check the disk, or ",
+}
+_REFUSED: Final = (
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
@@ -43,6 +47,9 @@ _FULL: Final = (
     errno.EEXIST,
     errno.ENAMETOOLONG,
 )
+# Where a file should be there is a folder, or no folder for it. Of a single file alone: while a
+# stage works, they tell of something that it reads.
+_MISPLACED: Final = (errno.ENOENT, errno.EISDIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,20 +272,24 @@ class Run:
 
 
 @contextlib.contextmanager
-def writing(where: Path) -> Iterator[None]:
-    """Turns a full disk, a missing right or a broken device into an error with its remedy."""
+def writing(where: Path, also: Collection[int] = ()) -> Iterator[None]:
+    """Turns a full disk, a missing right or a broken device into an error with its remedy.
+
+    Args:
+      where: what is written.
+      also: further errors of the system that mean that it cannot be written.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in (*_FULL, *_REFUSED, *also):
             raise
-        folder = next((p for p in (where, *where.parents) if p.exists()), Path("/"))
-        free = shutil.disk_usage(folder).free / 2**20
-        raise MachineError(
-            f"cannot write: {error.strerror} ({free:.0f} MiB free)",
-            str(where),
-            "free some space or give another folder with --runs",
-        ) from error
+        what, first = f"cannot write: {error.strerror}", _FIRST.get(error.errno, "")
+        if error.errno in _FULL:
+            folder = next((p for p in (where, *where.parents) if p.exists()), Path("/"))
+            what += f" ({shutil.disk_usage(folder).free / 2**20:.0f} MiB free)"
+        remedy = f"{first}give another place; that of runs is set with --runs"
+        raise MachineError(what, str(where), remedy) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -293,7 +304,7 @@ def write_bytes(path: Path, data: bytes) -> None:
       MachineError: the disk is full or the place cannot be written.
     """
     aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with writing(path):
+    with writing(path, _MISPLACED):
         try:
             with aside.open("wb") as file:
                 file.write(data)

@@ -284,7 +284,7 @@ def test_a_full_or_broken_disk_ends_with_4_and_keeps_the_old_folder(
         with pytest.raises(MachineError) as caught, run.publish("train", "k2") as folder:
             (folder / "a.txt").write_text("new")
     assert caught.value.exit_code == ExitCode.MACHINE
-    assert "MiB free" in str(caught.value)
+    assert ("MiB free" in str(caught.value)) == (code in (errno.ENOSPC, errno.EDQUOT))
     assert len(str(caught.value).splitlines()) <= 3
     assert run.is_current("train", "k1")
     assert (run.stage("train") / "a.txt").read_text() == "old"
@@ -351,3 +351,28 @@ def test_write_text_replaces_or_leaves_alone(tmp_path, monkeypatch):
     write_text(path, "new")
     assert [item.name for item in tmp_path.iterdir()] == ["value.json"]
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("place", ["no folder", "a folder"])
+def test_a_file_that_cannot_be_there_is_told_with_what_to_do(place, tmp_path):
+    """As of `toolchain data check --html /proc/x.html`, which said it was a mistake of ours."""
+    path = tmp_path / "gone" / "page.html" if place == "no folder" else tmp_path / "page.html"
+    if place == "a folder":
+        (path / "page.html").mkdir(parents=True)
+    with pytest.raises(MachineError, match="cannot write") as caught:
+        write_text(path, "page")
+    assert "MiB free" not in caught.value.what
+    assert caught.value.remedy.startswith("give another place")
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_full_disk_is_told_with_the_room_that_is_left(tmp_path):
+    said = pytest.raises(MachineError, match=r"No space left on device \(\d+ MiB free\)")
+    with said as caught, writing(tmp_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.remedy.startswith("free some space there")
+
+
+def test_a_file_that_a_stage_misses_is_not_taken_for_one_that_it_writes(run):
+    with pytest.raises(FileNotFoundError), run.publish("train", "k1") as folder:
+        (folder / "weights").read_bytes()
