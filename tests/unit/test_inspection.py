@@ -173,7 +173,7 @@ def test_layers_that_overflow_16_bits_on_some_processors_are_named(
     assert inspection.overflowing == expected
     assert inspection.to_json()["overflowing"] == list(expected)
     if expected:
-        with pytest.raises(GateError, match=r"1 layers may overflow 16 bits.*conv"):
+        with pytest.raises(GateError, match=r"1 layer may overflow 16 bits.*conv"):
             check_portable(inspection)
     else:
         check_portable(inspection)
@@ -213,6 +213,14 @@ def add_external(model) -> None:
     tensor.ClearField("raw_data")
 
 
+def add_external_in_a_node(model) -> None:
+    """numpy_helper would open the path that a Constant names."""
+    tensor = numpy_helper.from_array(np.zeros(4, np.int8), "hidden")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+
+
 def add_custom(model) -> None:
     model.graph.node[2].domain = "evil.ops"
 
@@ -234,6 +242,7 @@ def add_second_writer(model) -> None:
     ("change", "told"),
     [
         (add_external, "'kernel' lies in another file"),
+        (add_external_in_a_node, "'hidden' lies in another file"),
         (add_custom, "evil.ops.Relu is a custom one"),
         (add_branch, "holds a graph of its own"),
         (add_function, "functions of its own"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,7 @@ def inspect_model(
 ) -> None:
     """Show what a model file holds: ops, dtypes, tensors. It is read, never run.
 
-    Exits with 3 when its name or its contract promises int8 and it computes in float.
+    Exits with 3 when it does not hold the precision that its name or its contract promises.
 
     Example: toolchain inspect runs/digits/export/digits.int8-qat.tflite
     """
@@ -63,8 +64,8 @@ def _show(inspection: Inspection, promises: dict[str, str | None], floats: tuple
     if inspection.float_islands:
         names = ", ".join(inspection.float_islands[:10])
         say(plain(f"float inside the integer graph: {names}"))
-    if inspection.format == "onnx" and inspection.true_scheme in ("int8", "mixed"):
-        say(plain(_portability(inspection)))
+    for line in _portability(inspection):
+        say(plain(line))
     promised = ", ".join(f"{who} says {what}" for who, what in promises.items() if what)
     scheme = inspection.true_scheme
     if floats:
@@ -73,14 +74,23 @@ def _show(inspection: Inspection, promises: dict[str, str | None], floats: tuple
     say(plain(f"true scheme: {scheme}" + (f"  ({promised})" if promised else "")))
 
 
-def _portability(inspection: Inspection) -> str:
-    found = inspection.overflowing
-    if not found:
-        return "the same integers on every processor: no product overflows 16 bits"
-    return (
-        f"{len(found)} layers may compute otherwise on x86 without VNNI (AVX2, older AVX-512), "
-        f"where products overflow 16 bits: {', '.join(found[:5])}"
-    )
+def _portability(inspection: Inspection) -> Iterator[str]:
+    """Whether onnxruntime computes the same integers everywhere; nothing where it computes none."""
+    from toolchain.inspection.scheme import layers
+
+    overflowing, unproven = inspection.overflowing, inspection.unproven
+    if overflowing:
+        yield (
+            f"{layers(len(overflowing))} may compute otherwise on x86 without VNNI (AVX2, older "
+            f"AVX-512), where products overflow 16 bits: {', '.join(overflowing[:5])}"
+        )
+    if unproven:
+        yield (
+            f"{layers(len(unproven))} could not be proven to compute the same on x86 without VNNI, "
+            f"where products may overflow 16 bits: {', '.join(unproven[:5])}"
+        )
+    elif inspection.proven and not overflowing:
+        yield "the same integers on every processor: no product overflows 16 bits"
 
 
 def _row(side: str, spec: TensorSpec) -> tuple[str, ...]:

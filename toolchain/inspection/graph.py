@@ -11,7 +11,11 @@ from toolchain.inspection.scheme import INTEGERS
 
 # Ops that move numbers and compute none; onnxruntime moves quantization through them.
 LAYOUT: Final = frozenset(
-    {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool"}
+    {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "Slice"}
+)
+# Ops that onnxruntime takes out of a graph where they change nothing, or makes part of the next.
+VANISHING: Final = frozenset(
+    {"Add", "Cast", "Concat", "Div", "Dropout", "Expand", "Mul", "Pad", "Sub"}
 )
 _ACTIVATIONS: Final = frozenset({"Relu", "Clip"})
 _INTEGER_OPS: Final = ("QLinear", "QGemm")
@@ -60,8 +64,10 @@ class OnnxGraph:
             return f"unknown {number}"
         return {"float": "float32", "double": "float64"}.get(name, name)
 
-    def dtype_into(self, node: Any, position: int) -> str:
-        """Dtype of an op's data before its DequantizeLinear; layout ops between are passed."""
+    def dtype_into(self, node: Any, position: int, passed: frozenset[str] = LAYOUT) -> str:
+        """Dtype of an op's data before its DequantizeLinear; ops between that are `passed` are
+        not looked at.
+        """
         if position >= len(node.input):
             return ""
         name = node.input[position]
@@ -71,9 +77,11 @@ class OnnxGraph:
                 break
             if producer.op_type == _DEQUANTIZE and node.op_type != _QUANTIZE:
                 return self._quantized_as(producer)
-            if producer.op_type not in LAYOUT or not producer.input:
+            if producer.op_type not in passed or not producer.input:
                 break
-            name = producer.input[0]
+            # Of a sum with a constant, the other.
+            data = (one for one in producer.input if self._tensor(one) is None)
+            name = next(data, producer.input[0])
         return self._dtype_of(name)
 
     def dtype_out_of(self, node: Any) -> str:
@@ -99,13 +107,11 @@ class OnnxGraph:
             return ""
         name = node.input[position]
         for _ in range(_STEPS):
-            if name in self._stored:
-                return self.dtype_name(self._stored[name].data_type)
+            if (tensor := self._tensor(name)) is not None:
+                return self.dtype_name(tensor.data_type)
             producer = self._producers.get(name)
             if producer is None:
                 break
-            if producer.op_type == "Constant":
-                return self._constant(producer)
             if not producer.input or not self._passes_weights(producer):
                 break
             name = producer.input[0]
@@ -129,13 +135,28 @@ class OnnxGraph:
         """
         from onnx import numpy_helper
 
-        tensor = self._stored.get(name)
+        tensor = self._tensor(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor that lies in the file; () where it does not."""
+        tensor = self._tensor(name)
+        return () if tensor is None else tuple(tensor.dims)
+
+    def _tensor(self, name: str) -> Any:
+        """The TensorProto of this name: an initializer, or the value of a Constant; or None."""
+        if name in self._stored:
+            return self._stored[name]
+        producer = self._producers.get(name)
+        if producer is None or producer.op_type != "Constant":
+            return None
+        values = (one.t for one in producer.attribute if one.name == "value")
+        return next(values, None)
 
     def _passes_weights(self, node: Any) -> bool:
         """Whether the same weights come out, stored another way: moved, cast, or times a scale."""
         if node.op_type == "Mul":
-            return all(name in self._stored for name in node.input[1:])
+            return all(self._tensor(name) is not None for name in node.input[1:])
         return node.op_type in LAYOUT | {_DEQUANTIZE, _QUANTIZE, "Cast"}
 
     def ends_at(self, node: Any, edges: frozenset[str]) -> bool:
@@ -167,28 +188,22 @@ class OnnxGraph:
 
     def _quantized_as(self, node: Any) -> str:
         """Dtype on the integer side of a QuantizeLinear or DequantizeLinear."""
-        if len(node.input) > 2 and node.input[2] in self._stored:
-            return self.dtype_name(self._stored[node.input[2]].data_type)
-        if len(node.input) > 2 and self._is_constant(node.input[2]):
-            return self._constant(self._producers[node.input[2]])
-        if node.op_type == _DEQUANTIZE and node.input and node.input[0] in self._stored:
-            return self.dtype_name(self._stored[node.input[0]].data_type)
+        told = [*node.input[2:3], *(node.input[:1] if node.op_type == _DEQUANTIZE else ())]
+        for tensor in map(self._tensor, told):
+            if tensor is not None:
+                return self.dtype_name(tensor.data_type)
         # ONNX: without a zero point the result of QuantizeLinear is uint8.
         return "uint8"
 
-    def _constant(self, node: Any) -> str:
-        for attribute in node.attribute:
-            if attribute.name == "value":
-                return self.dtype_name(attribute.t.data_type)
-        return "float32"
-
     def _dtype_of(self, name: str) -> str:
         for _ in range(_STEPS):
-            if name in self._stored:
-                return self.dtype_name(self._stored[name].data_type)
+            if (tensor := self._tensor(name)) is not None:
+                return self.dtype_name(tensor.data_type)
             producer = self._producers.get(name)
             if producer is not None and producer.op_type == _QUANTIZE:
                 return self._quantized_as(producer)
+            if producer is not None and producer.op_type == "DynamicQuantizeLinear":
+                return "uint8" if name == producer.output[0] else "float32"
             if producer is not None and producer.op_type.startswith(_INTEGER_OPS):
                 return self._zero_point_of(producer)
             if self._declared.get(name):
@@ -202,7 +217,8 @@ class OnnxGraph:
     def _zero_point_of(self, node: Any) -> str:
         """Dtype of the last zero point among an integer op's inputs: that of its result."""
         for name in reversed(node.input):
-            dtype = self.dtype_name(self._stored[name].data_type) if name in self._stored else ""
+            tensor = self._tensor(name)
+            dtype = "" if tensor is None else self.dtype_name(tensor.data_type)
             if dtype in INTEGERS:
                 return dtype
         return "uint8"

@@ -7,6 +7,7 @@ QuantizeLinear (https://onnxruntime.ai/docs/performance/model-optimizations/quan
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Final
 from toolchain.contract import TensorSpec
 from toolchain.errors import ModelError
 from toolchain.inspection.graph import LAYOUT, OnnxGraph
-from toolchain.inspection.overflow import overflowing
+from toolchain.inspection.overflow import products_of
 from toolchain.inspection.scheme import INTEGERS, Inspection, OpSummary, kind_of, scheme_of
 from toolchain.runtimes.carried import damaged
 
@@ -73,7 +74,7 @@ def _read(model: Any, path: Path) -> Inspection:
         outputs=tuple(_spec(value) for value in model.graph.output),
         float_islands=_islands(model.graph.node, ops, graph),
         true_scheme=scheme_of(ops),
-        overflowing=overflowing(model.graph.node, ops, graph),
+        **products_of(model.graph.node, ops, graph),
     )
 
 
@@ -116,7 +117,8 @@ def _parse(path: Path) -> Any:
 
 def _refuse(model: Any, path: Path) -> None:
     """Refuse what reaches outside the file, or hides layers where `_summary` does not look."""
-    for tensor in model.graph.initializer:
+    values = (one.t for node in model.graph.node for one in node.attribute if one.HasField("t"))
+    for tensor in itertools.chain(model.graph.initializer, values):
         if tensor.external_data or tensor.data_location != 0:
             raise ModelError(
                 f"tensor {tensor.name!r:.80} lies in another file (external data)",

@@ -67,8 +67,9 @@ class Inspection:
         and the quantize and dequantize ops at the edges are no islands.
       true_scheme: "fp32", "fp16", "w8" (int8 weights, float activations), "int8" (both), or
         "mixed", told from the layers with weights.
-      overflowing: output names of integer layers of an .onnx file in which products may overflow
-        16 bits on x86 processors without VNNI.
+      proven, overflowing, unproven: output names of the integer layers of an .onnx file whose
+        products fit 16 bits whatever the image, of those whose products may not, on x86 processors
+        without VNNI, and of those that could not be read.
     """
 
     path: Path
@@ -79,7 +80,9 @@ class Inspection:
     outputs: tuple[TensorSpec, ...]
     float_islands: tuple[str, ...]
     true_scheme: str
+    proven: tuple[str, ...] = ()
     overflowing: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
 
     def layers(self) -> tuple[OpSummary, ...]:
         """The ops that have weights: convolutions and dense layers."""
@@ -95,7 +98,9 @@ class Inspection:
             "inputs": [_tensor_json(spec) for spec in self.inputs],
             "outputs": [_tensor_json(spec) for spec in self.outputs],
             "float_islands": list(self.float_islands),
+            "proven": list(self.proven),
             "overflowing": list(self.overflowing),
+            "unproven": list(self.unproven),
             "ops": [
                 {
                     "name": op.name,
@@ -155,15 +160,24 @@ def check_portable(inspection: Inspection) -> None:
     """Whether every processor computes the same integers from the file.
 
     Raises:
-      GateError: layers may overflow 16 bits on x86 processors without VNNI.
+      GateError: layers may overflow 16 bits on x86 processors without VNNI, or that they do not
+        cannot be read from the file.
     """
-    if inspection.overflowing:
-        count, names = len(inspection.overflowing), ", ".join(inspection.overflowing[:3])
-        raise GateError(
-            f"{count} layers may overflow 16 bits on x86 without VNNI: {names[:180]}",
-            str(inspection.path),
-            "halve the weights (reduce_range), or run the file on VNNI or ARM alone",
-        )
+    for found, what in (
+        (inspection.overflowing, "may overflow 16 bits on x86 without VNNI"),
+        (inspection.unproven, "could not be proven to fit 16 bits on x86 without VNNI"),
+    ):
+        if found:
+            raise GateError(
+                f"{layers(len(found))} {what}: {', '.join(found[:3])[:180]}",
+                str(inspection.path),
+                "halve the weights (reduce_range), or run the file on VNNI or ARM alone",
+            )
+
+
+def layers(count: int) -> str:
+    """ "1 layer", "2 layers"."""
+    return f"{count} layer" + ("" if count == 1 else "s")
 
 
 def float_layers(inspection: Inspection, names: Iterable[str]) -> dict[str, tuple[OpSummary, ...]]:
