@@ -23,6 +23,7 @@ NAMES = {
         "QUANTIZE",
         "DEQUANTIZE",
         "RESHAPE",
+        "EXP",
     )
 }
 VERSIONS = {"CONV_2D": 5, "MEAN": 2, "FULLY_CONNECTED": 4, "SOFTMAX": 2, "QUANTIZE": 2}

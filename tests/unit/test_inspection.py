@@ -30,6 +30,7 @@ from toolchain.inspection import (
     optimised_ops,
     promised_by_name,
 )
+from toolchain.inspection.kinds import kind_of, meaning
 
 WRITERS = {
     "float.onnx": lambda path: write_onnx(path, float_nodes(), None),
@@ -83,7 +84,6 @@ def test_an_unknown_precision_is_wrong_input(tmp_path: Path) -> None:
         ("my.model.fp32.onnx", "fp32"),
         ("w8.onnx", None),
         ("digits.tflite", None),
-        ("digits.int8.tflite", None),
     ],
 )
 def test_the_promise_of_a_name(name: str, promised: str | None) -> None:
@@ -146,15 +146,131 @@ def test_weights_stored_as_floats_are_no_int8_file(tmp_path: Path) -> None:
         check_promise(inspection, "int8-qat")
 
 
-def test_a_float_op_between_integer_layers_is_an_island(tmp_path: Path) -> None:
+def add_exp(build: Builder, op: str, output: str) -> None:
+    """An Exp takes over the output of the only node of a type."""
+    place = next(i for i, node in enumerate(build.nodes) if node.op_type == op)
+    build.nodes[place].output[0] = f"{output}_before"
+    build.nodes.insert(place + 1, helper.make_node("Exp", [f"{output}_before"], [output]))
+
+
+def with_float_exp(path: Path) -> Path:
+    """The int8 network with a float Exp after its pooling, or before it."""
+    if path.suffix == ".onnx":
+        build = int8_nodes()
+        add_exp(build, "GlobalAveragePool", "pool")
+        return write_onnx(path, build, None)
+    lite = build_tflite("int8", "int8")
+    mean = next(op for op in lite.graph.operators if len(op.inputs) == 2)
+    maps, names = mean.inputs[0], ("before", "exp", "after")
+    before, exp = (lite.activation(name, (1, 8, 8, 4), None) for name in names[:2])
+    after = lite.activation(names[2], (1, 8, 8, 4), "conv")
+    for op, given, returned in (
+        ("DEQUANTIZE", maps, before), ("EXP", before, exp), ("QUANTIZE", exp, after)
+    ):  # fmt: skip
+        lite.op(op, [given], returned)
+    operators = lite.graph.operators
+    place = operators.index(mean)
+    operators[place:] = [*operators[-3:], *operators[place:-3]]
+    mean.inputs = [after, mean.inputs[1]]
+    return write_tflite(path, lite, None)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_a_float_op_between_integer_layers_breaks_the_promise(kind: str, tmp_path: Path) -> None:
+    inspection = inspect_file(with_float_exp(tmp_path / f"m.int8-qat.{kind}"))
+    assert inspection.true_scheme == "int8"
+    assert {"onnx": "pool", "tflite": "exp"}[kind] in inspection.float_islands
+    with pytest.raises(GateError, match=r"promises int8-qat.* computes? in float: .*\(E[xX][pP]\)"):
+        check_promise(inspection, "int8-qat")
+    for whole in (write_int8_onnx(tmp_path), write_int8_tflite(tmp_path)):
+        assert inspect_file(whole).float_islands == ()
+
+
+def test_float_ops_are_allowed_around_a_layer_that_may_be_float_alone(tmp_path: Path) -> None:
+    """Exp reads the float logits; around the pooling no layer is float."""
     build = int8_nodes()
-    place = next(i for i, node in enumerate(build.nodes) if node.op_type == "GlobalAveragePool")
-    build.nodes[place].output[0] = "pool_before"
-    build.nodes.insert(place + 1, helper.make_node("Exp", ["pool_before"], ["pool"]))
+    build.nodes = [node for node in build.nodes if node.output[0] != "dense"]
+    build.constant("dense", np.ones((4, 3)), np.float32)
+    add_exp(build, "Gemm", "logits")
     inspection = inspect_file(write_onnx(tmp_path / "m.onnx", build, None))
-    assert "pool" in inspection.float_islands
-    assert inspect_file(write_int8_onnx(tmp_path)).float_islands == ()
-    assert inspect_file(write_int8_tflite(tmp_path)).float_islands == ()
+    assert "logits" in inspection.float_islands
+    check_promise(inspection, "int8-qat", ("logits_before",))
+    add_exp(build, "GlobalAveragePool", "pool")
+    inspection = inspect_file(write_onnx(tmp_path / "m.onnx", build, None))
+    with pytest.raises(GateError, match=r"2 ops compute in float: pool_before .*, pool \(Exp\)"):
+        check_promise(inspection, "int8-qat", ("logits_before",))
+
+
+def test_a_file_of_float_layers_alone_is_no_int8_file(tmp_path: Path) -> None:
+    inspection = inspect_file(write_float_onnx(tmp_path))
+    names = [op.output for op in inspection.layers()]
+    with pytest.raises(GateError, match="its contract says that all 2 layers compute in float"):
+        check_promise(inspection, "int8-qat", names)
+
+
+@pytest.mark.parametrize(
+    ("weights", "around", "kind"),
+    [
+        ("int8", ("int8", "int8"), "int8"),
+        ("int8", ("uint8", "uint8"), "int8"),
+        ("int8", ("int16", "int16"), "w8a16"),
+        ("int8", ("int8", "int16"), "w8a16"),
+        ("int4", ("int8", "int8"), "w4a8"),
+        ("int4", ("float32", "float32"), "w4"),
+        ("int8", ("float32", "float32"), "w8"),
+        ("int8", ("int8", "float32"), "mixed"),
+        ("float32", ("int8", "int8"), "mixed"),
+        ("float16", ("float32", "float32"), "fp16"),
+    ],
+)
+def test_the_kind_of_a_layer_tells_how_many_bits_there_are(weights, around, kind) -> None:
+    assert kind_of(weights, *around) == kind
+    bits = {"w8a16": "8-bit weights with activations of up to 16 bits", "w4": "4-bit weights"}
+    assert meaning(kind).startswith(bits.get(kind, ""))
+
+
+def test_activations_of_16_bits_are_no_int8_file(tmp_path: Path) -> None:
+    build = int8_nodes()
+    for place, one in enumerate(build.initializers):
+        value = numpy_helper.to_array(one)
+        if value.dtype == np.uint8:
+            build.initializers[place] = numpy_helper.from_array(value.astype(np.uint16), one.name)
+    inspection = inspect_file(write_onnx(tmp_path / "m.int8.onnx", build, None))
+    assert inspection.true_scheme == "w8a16"
+    with pytest.raises(GateError, match=r"2 of 2 layers have 8-bit weights .* 16 bits"):
+        check_promise(inspection, "int8")
+
+
+@pytest.mark.parametrize(("inputs", "scheme"), [(4, "w8"), (400, "mixed")])
+def test_a_dynamic_range_file_may_have_small_float_layers_alone(
+    inputs: int, scheme: str, tmp_path: Path
+) -> None:
+    """A converter leaves those; one layer in 8 bits makes no file of 8-bit weights."""
+    build = weight_only_nodes()
+    build.nodes = [node for node in build.nodes if node.output[0] != "dense"]
+    build.constant("dense", np.ones((inputs, 3)), np.float32)
+    inspection = inspect_file(write_onnx(tmp_path / "m.onnx", build, None))
+    assert [op.parameters for op in inspection.layers()] == [12, 3 * inputs]
+    assert inspection.true_scheme == scheme
+    if scheme == "w8":
+        check_promise(inspection, "w8")
+    else:
+        with pytest.raises(GateError, match="1 of 2 layers have float32 weights"):
+            check_promise(inspection, "w8")
+
+
+def test_packed_weights_of_four_bits(tmp_path: Path) -> None:
+    build = Builder()
+    build.constant("packed", np.zeros((3, 1, 8)), np.uint8)
+    build.constant("scales", np.ones(3), np.float32)
+    node = helper.make_node(
+        "MatMulNBits", ["input", "packed", "scales"], ["output"], domain="com.microsoft", bits=4
+    )
+    build.nodes.append(node)
+    domains = [helper.make_opsetid("com.microsoft", 1)]
+    inspection = inspect_file(write_onnx(tmp_path / "m.onnx", build, None, domains=domains))
+    assert inspection.true_scheme == "w4"
+    assert inspection.unproven == ("output",)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(127, ("conv",)), (63, ())])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from toolchain.inspection.scheme import INTEGERS
+from toolchain.inspection.kinds import INTEGERS
 
 # Ops that move numbers and compute none; onnxruntime moves quantization through them.
 LAYOUT: Final = frozenset(
@@ -103,19 +104,27 @@ class OnnxGraph:
 
     def stored(self, node: Any, position: int) -> str:
         """Dtype an op's weights lie in the file in, behind casts, scales and layout ops."""
-        if position >= len(node.input):
+        name, tensor = self._source(node, position)
+        if not name:
             return ""
-        name = node.input[position]
+        return self._dtype_of(name) if tensor is None else self.dtype_name(tensor.data_type)
+
+    def parameters(self, node: Any, position: int) -> int | None:
+        """How many weights those are; None where they do not lie in the file."""
+        _, tensor = self._source(node, position)
+        return None if tensor is None else math.prod(tensor.dims)
+
+    def _source(self, node: Any, position: int) -> tuple[str, Any]:
+        """The name of an op's weights as far up as they are the same, and their TensorProto."""
+        name = node.input[position] if position < len(node.input) else ""
         for _ in range(_STEPS):
             if (tensor := self._tensor(name)) is not None:
-                return self.dtype_name(tensor.data_type)
+                return name, tensor
             producer = self._producers.get(name)
-            if producer is None:
-                break
-            if not producer.input or not self._passes_weights(producer):
+            if producer is None or not producer.input or not self._passes_weights(producer):
                 break
             name = producer.input[0]
-        return self._dtype_of(name)
+        return name, None
 
     def constant_name(self, node: Any, position: int) -> str:
         """The tensor that an op's weights lie in, behind one DequantizeLinear at most."""

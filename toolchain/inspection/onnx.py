@@ -10,14 +10,17 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from toolchain.contract import TensorSpec
 from toolchain.errors import ModelError
 from toolchain.inspection.graph import LAYOUT, OnnxGraph
+from toolchain.inspection.kinds import INTEGERS, kind_of
 from toolchain.inspection.overflow import products_of
-from toolchain.inspection.scheme import INTEGERS, Inspection, OpSummary, kind_of, scheme_of
+from toolchain.inspection.regions import Flow, regions_of
+from toolchain.inspection.scheme import Inspection, OpSummary, scheme_of
 from toolchain.runtimes.carried import damaged
 
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
@@ -42,7 +45,10 @@ _DYNAMIC_LAYERS: Final = {
     "DynamicQuantizeMatMul": 1,
     "MatMulIntegerToFloat": 1,
 }
-_EDGES: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "Softmax", "Sigmoid", "Constant"})
+# Its weights are packed bytes of so many "bits" each.
+_PACKED: Final = "MatMulNBits"
+_ROUNDING: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "Constant"})
+_EDGES: Final = _ROUNDING | {"Softmax", "Sigmoid"}
 # Text that is no UTF-8 is met where it is read, long after the file was parsed.
 _DAMAGE: Final = (ValueError, IndexError, TypeError)
 _DENSE: Final = frozenset({"Gemm", "MatMul"})
@@ -63,8 +69,10 @@ def read_onnx(path: Path) -> Inspection:
 
 def _read(model: Any, path: Path) -> Inspection:
     _refuse(model, path)
-    graph = OnnxGraph(model.graph)
-    ops = tuple(_summary(node, graph) for node in model.graph.node)
+    graph, nodes = OnnxGraph(model.graph), model.graph.node
+    ops = tuple(_summary(node, graph) for node in nodes)
+    regions = regions_of(_flow(*pair, graph) for pair in zip(nodes, ops, strict=True))
+    ops = tuple(replace(op, region=at) for op, at in zip(ops, regions, strict=True))
     return Inspection(
         path=path,
         format="onnx",
@@ -72,9 +80,9 @@ def _read(model: Any, path: Path) -> Inspection:
         ops=ops,
         inputs=tuple(_spec(value) for value in graph.inputs()),
         outputs=tuple(_spec(value) for value in model.graph.output),
-        float_islands=_islands(model.graph.node, ops, graph),
+        float_islands=_islands(nodes, ops, graph),
         true_scheme=scheme_of(ops),
-        **products_of(model.graph.node, ops, graph),
+        **products_of(nodes, ops, graph),
     )
 
 
@@ -146,27 +154,35 @@ def _refuse(model: Any, path: Path) -> None:
 def _summary(node: Any, graph: OnnxGraph) -> OpSummary:
     data, weight = _LAYERS.get(node.op_type, (0, None))
     inside, outside = graph.dtype_into(node, data), graph.dtype_out_of(node)
-    if node.op_type in _INTEGER_LAYERS:
-        weights: str | None = graph.stored(node, _INTEGER_LAYERS[node.op_type])
-        kind = kind_of(weights or "", "uint8", "uint8")
-    elif node.op_type in _DYNAMIC_LAYERS:
-        weights = graph.stored(node, _DYNAMIC_LAYERS[node.op_type])
-        kind = "w8"
-    elif weight is None:
-        weights, kind = None, ""
-    else:
-        weights = graph.stored(node, weight)
-        at_edge = node.op_type in _DENSE and inside in INTEGERS and graph.ends_at(node, _EDGES)
-        # onnxruntime's QGemm and MatMulIntegerToFloat give float results of integer arithmetic.
-        kind = kind_of(weights, inside, inside if at_edge else outside)
+    weight = (_INTEGER_LAYERS | _DYNAMIC_LAYERS | {_PACKED: 1}).get(node.op_type, weight)
+    weights = None if weight is None else graph.stored(node, weight)
     return OpSummary(
         name=node.op_type,
         output=node.output[0] if node.output else "",
         weights=weights,
         activation_in=inside,
         activation_out=outside,
-        kind=kind,
+        kind="" if weights is None else _kind(node, graph, weights, (inside, outside)),
+        parameters=None if weight is None else graph.parameters(node, weight),
     )
+
+
+def _kind(node: Any, graph: OnnxGraph, weights: str, around: tuple[str, str]) -> str:
+    inside, outside = around
+    if node.op_type in _INTEGER_LAYERS:
+        return kind_of(weights, "uint8", "uint8")
+    if node.op_type in _DYNAMIC_LAYERS:
+        return "w8"
+    if node.op_type == _PACKED:
+        return f"w{next((one.i for one in node.attribute if one.name == 'bits'), 4)}"
+    at_edge = node.op_type in _DENSE and inside in INTEGERS and graph.ends_at(node, _EDGES)
+    # onnxruntime's QGemm and MatMulIntegerToFloat give float results of integer arithmetic.
+    return kind_of(weights, inside, inside if at_edge else outside)
+
+
+def _flow(node: Any, op: OpSummary, graph: OnnxGraph) -> Flow:
+    is_integer = op.kind == "int8" or op.name in _ROUNDING or graph.feeds_parameters(node)
+    return Flow(not is_integer, node.input, node.output)
 
 
 def _islands(nodes: Any, ops: tuple[OpSummary, ...], graph: OnnxGraph) -> tuple[str, ...]:

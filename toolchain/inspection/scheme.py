@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from toolchain.contract import TensorSpec
 from toolchain.errors import GateError, ModelError
+from toolchain.inspection.kinds import meaning
 
 # What each precision of a file name promises about every layer that has weights.
 PROMISES: Final = {
@@ -18,18 +19,14 @@ PROMISES: Final = {
     "w8": "w8",
     "int8-ptq": "int8",
     "int8-qat": "int8",
+    "int8": "int8",
 }
-INTEGERS: Final = frozenset({"int8", "uint8", "int4", "uint4", "int16"})
 # "b1" is the twin of an ONNX file for batches of one.
 _NAME: Final = re.compile(rf"\.({'|'.join(PROMISES)})(?:\.b1)?\.(?:tflite|onnx)$")
+# TFLite's converter leaves layers with fewer weights float in dynamic-range files (TensorFlow,
+# quantize_weights.h, "weights_min_num_elements").
+_MIN_DYNAMIC: Final = 1024
 _PARTS: Final = re.compile(r"[;/]")
-_MEANS: Final = {
-    "fp32": "float32 weights and arithmetic",
-    "fp16": "float16 weights",
-    "w8": "int8 weights with float activations (dynamic range)",
-    "int8": "int8 weights and activations",
-    "mixed": "integer and float parts that do not meet",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,9 @@ class OpSummary:
       weights: dtype its weights are stored in; None for an op without a layer's weights.
       activation_in, activation_out: dtypes of the data between ops, with a DequantizeLinear
         before and a QuantizeLinear after an ONNX op looked through; "" where there are none.
-      kind: "fp32", "fp16", "w8", "int8" or "mixed" for a layer with weights; "" for others.
+      kind: of a layer with weights, see `kinds.kind_of`; "" for others.
+      parameters: how many weights a layer has, where that is known.
+      region: a number that all ops share that hand floats to each other; 0 for an integer op.
     """
 
     name: str
@@ -51,6 +50,8 @@ class OpSummary:
     activation_in: str
     activation_out: str
     kind: str
+    parameters: int | None = None
+    region: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,7 @@ class Inspection:
       inputs, outputs: the tensors a client sees; here dtype is any, not only float32 and uint8.
       float_islands: output names of ops that compute in float inside a graph of integers. Softmax
         and the quantize and dequantize ops at the edges are no islands.
-      true_scheme: "fp32", "fp16", "w8" (int8 weights, float activations), "int8" (both), or
-        "mixed", told from the layers with weights.
+      true_scheme: what the layers with weights have in common, see `scheme_of`.
       proven, overflowing, unproven: output names of the integer layers of an .onnx file whose
         products fit 16 bits whatever the image, of those whose products may not, on x86 processors
         without VNNI, and of those that could not be read.
@@ -125,29 +125,24 @@ def _tensor_json(spec: TensorSpec) -> dict[str, Any]:
     }
 
 
-def kind_of(weights: str, activation_in: str, activation_out: str) -> str:
-    """What a layer computes with, from the dtypes of its weights and of the data around it."""
-    inside, outside = activation_in in INTEGERS, activation_out in INTEGERS
-    if weights in INTEGERS:
-        if inside and outside:
-            return "int8"
-        return "mixed" if inside or outside else "w8"
-    if inside or outside:
-        return "mixed"
-    return {"float32": "fp32", "float16": "fp16"}.get(weights, "mixed")
-
-
 def scheme_of(ops: tuple[OpSummary, ...]) -> str:
-    """The scheme that all layers with weights share, or "mixed"; "fp32" where there are none.
-
-    A dynamic-range file is "w8" though its smallest layers are float: converters leave those.
-    """
-    kinds = {op.kind for op in ops if op.kind}
-    if kinds == {"fp32", "w8"}:
-        return "w8"
+    """The kind of all layers with weights, or "mixed"; "fp32" where there are none."""
+    kinds = {op.kind for op in _deciding(ops)}
     if len(kinds) > 1:
         return "mixed"
     return kinds.pop() if kinds else "fp32"
+
+
+def _deciding(ops: Iterable[OpSummary]) -> tuple[OpSummary, ...]:
+    """The layers with weights, without float ones that a dynamic-range file may have."""
+    found = tuple(op for op in ops if op.kind)
+    if all(op.kind != "w8" for op in found):
+        return found
+    return tuple(op for op in found if op.kind != "fp32" or not _is_small(op))
+
+
+def _is_small(op: OpSummary) -> bool:
+    return op.parameters is not None and op.parameters < _MIN_DYNAMIC
 
 
 def promised_by_name(path: Path) -> str | None:
@@ -205,12 +200,13 @@ def check_promise(inspection: Inspection, precision: str, floats: Sequence[str] 
 
     Args:
       inspection: of the file.
-      precision: "fp32", "fp16", "w8", "int8-ptq" or "int8-qat".
+      precision: "fp32", "fp16", "w8", "int8-ptq", "int8-qat", or "int8" for either of these.
       floats: layers that a file of integers was asked to compute in float: those, and no others.
 
     Raises:
       GateError: a layer with weights is of another kind, or there is no such layer at all; one of
-        `floats` is not float.
+        `floats` is not float; ops of a file of integers compute in float that no float value
+        connects with one of `floats`.
       ModelError: the precision is none of these.
     """
     where = str(inspection.path)
@@ -218,7 +214,7 @@ def check_promise(inspection: Inspection, precision: str, floats: Sequence[str] 
         raise ModelError(
             f"expected a precision of {', '.join(PROMISES)}, received {precision!r:.40}", where
         )
-    expected, layers = PROMISES[precision], inspection.layers()
+    expected = PROMISES[precision]
     asked = float_layers(inspection, floats if expected == "int8" else ())
     if missing := [name for name, found in asked.items() if not found]:
         raise GateError(
@@ -228,17 +224,35 @@ def check_promise(inspection: Inspection, precision: str, floats: Sequence[str] 
             "export the model again",
         )
     apart = {op for found in asked.values() for op in found}
-    wrong = [op for op in layers if op.kind != expected and op not in apart]
-    if layers and scheme_without(inspection, asked) == expected:
+    what = _broken(inspection, expected, apart)
+    if not what:
         return
-    if not layers:
-        what = "it has no convolution or dense layer"
-    else:
-        kinds = " or ".join(_MEANS[kind] for kind in sorted({op.kind for op in wrong}))
-        names = ", ".join(f"{op.output[:60]} ({op.name})" for op in wrong[:3])
-        what = f"{len(wrong)} of {len(layers)} layers have {kinds}: {names}"
     raise GateError(
-        f"the file promises {precision}, which means {_MEANS[expected]}, but {what}",
+        f"the file promises {precision}, which means {meaning(expected)}, but {what}",
         where,
         "export the model again, or give the file the name of what it holds",
     )
+
+
+def _broken(inspection: Inspection, expected: str, apart: set[OpSummary]) -> str:
+    """What in the file is not of the kind that is expected, "" where nothing is."""
+    every = inspection.layers()
+    if not every:
+        return "it has no convolution or dense layer"
+    counted = [op for op in _deciding(every) if op not in apart]
+    if not counted:
+        return f"its contract says that all {len(every)} layers compute in float"
+    if wrong := [op for op in counted if op.kind != expected]:
+        kinds = " or ".join(meaning(kind) for kind in sorted({op.kind for op in wrong}))
+        verb = "has" if len(wrong) == 1 and len(every) == 1 else "have"
+        return f"{len(wrong)} of {layers(len(every))} {verb} {kinds}: {_named(wrong)}"
+    around = {op.region for op in apart}
+    islands = set(inspection.float_islands) if expected == "int8" else set()
+    if stray := [op for op in inspection.ops if op.output in islands and op.region not in around]:
+        number = "1 op computes" if len(stray) == 1 else f"{len(stray)} ops compute"
+        return f"{number} in float: {_named(stray)}"
+    return ""
+
+
+def _named(ops: Sequence[OpSummary]) -> str:
+    return ", ".join(f"{op.output[:60]} ({op.name})" for op in ops[:3])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from toolchain.inspection.flatbuffer import DAMAGE, Graph, Op, read_graphs
-from toolchain.inspection.scheme import Inspection, OpSummary, kind_of, scheme_of
+from toolchain.inspection.kinds import kind_of
+from toolchain.inspection.regions import Flow, regions_of
+from toolchain.inspection.scheme import Inspection, OpSummary, scheme_of
 from toolchain.runtimes.carried import damaged
 
 # Op -> positions of its data and of its weights among its inputs.
@@ -18,7 +22,10 @@ _LAYERS: Final = {
     "BATCH_MATMUL": (0, 1),
     "TRANSPOSE_CONV": (2, 1),
 }
-_EDGES: Final = frozenset({"QUANTIZE", "DEQUANTIZE", "SOFTMAX", "LOGISTIC"})
+_ROUNDING: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_EDGES: Final = _ROUNDING | {"SOFTMAX", "LOGISTIC"}
+# These move numbers and compute none.
+_LAYOUT: Final = frozenset({"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS"})
 
 
 def read_tflite(path: Path) -> Inspection:
@@ -49,7 +56,12 @@ def read_tflite(path: Path) -> Inspection:
 
 def _summaries(graph: Graph) -> list[OpSummary]:
     producers = {index: op for op in graph.ops for index in op.outputs}
-    return [_summary(op, graph, producers) for op in graph.ops]
+    ops = [_summary(op, graph, producers) for op in graph.ops]
+    flows = (
+        Flow(op.kind != "int8" and op.name not in _ROUNDING, one.inputs, one.outputs)
+        for one, op in zip(graph.ops, ops, strict=True)
+    )
+    return [replace(op, region=at) for op, at in zip(ops, regions_of(flows), strict=True)]
 
 
 def _summary(op: Op, graph: Graph, producers: dict[int, Op]) -> OpSummary:
@@ -64,6 +76,7 @@ def _summary(op: Op, graph: Graph, producers: dict[int, Op]) -> OpSummary:
         activation_in=inside,
         activation_out=outside,
         kind="" if weights is None else kind_of(weights, inside, outside),
+        parameters=None if weight is None else _count(graph, op.inputs[weight]),
     )
 
 
@@ -83,11 +96,17 @@ def _weights(graph: Graph, index: int, producers: dict[int, Op]) -> str:
     return graph.tensors[index].spec.dtype
 
 
+def _count(graph: Graph, index: int) -> int | None:
+    """How many numbers a tensor holds; None where its shape is not fixed."""
+    shape = graph.tensors[index].spec.shape
+    return math.prod(shape) if all(axis >= 0 for axis in shape) else None
+
+
 def _islands(ops: tuple[OpSummary, ...]) -> tuple[str, ...]:
     if not any(op.kind == "int8" for op in ops):
         return ()
     return tuple(
         op.output
         for op in ops
-        if op.name not in _EDGES and "float32" in (op.activation_in, op.activation_out)
+        if op.name not in _EDGES | _LAYOUT and "float32" in (op.activation_in, op.activation_out)
     )
