@@ -82,8 +82,29 @@ def test_an_unknown_precision_is_wrong_input(tmp_path: Path) -> None:
     [
         ("digits.int8-qat.tflite", "int8-qat"),
         ("my.model.fp32.onnx", "fp32"),
-        ("w8.onnx", None),
+        ("w8.onnx", "w8"),
         ("digits.tflite", None),
+        # Of any origin: what is set apart by anything but letters and digits, in either case.
+        ("digits.int8.tflite", "int8"),
+        ("m_int8.tflite", "int8"),
+        ("INT8.onnx", "int8"),
+        ("m-int8-qat.onnx", "int8-qat"),
+        ("m_int8_qat.onnx", "int8-qat"),
+        ("m.INT8-QAT.tflite", "int8-qat"),
+        ("m.int8-qat.TFLITE", "int8-qat"),
+        ("m.int8-qat (1).onnx", "int8-qat"),
+        ("m.int8-qat.b1.onnx", "int8-qat"),
+        ("m-FP16.onnx", "fp16"),
+        ("int8_m.int8-ptq.onnx", "int8-ptq"),
+        # A toolchain's own ending decides, other names that say two things say nothing.
+        ("a.int8-qat.fp32.onnx", "fp32"),
+        ("m_int8_fp32_io.tflite", None),
+        # Parts of other words.
+        ("m.uint8.tflite", None),
+        ("print8.tflite", None),
+        ("w80.onnx", None),
+        ("int8x.onnx", None),
+        ("m.fp32/m.onnx", None),
     ],
 )
 def test_the_promise_of_a_name(name: str, promised: str | None) -> None:

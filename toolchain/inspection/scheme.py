@@ -21,8 +21,12 @@ PROMISES: Final = {
     "int8-qat": "int8",
     "int8": "int8",
 }
-# "b1" is the twin of an ONNX file for batches of one.
+# A toolchain's own name: "b1" is the twin of an ONNX file for batches of one.
 _NAME: Final = re.compile(rf"\.({'|'.join(PROMISES)})(?:\.b1)?\.(?:tflite|onnx)$")
+# Anyone's: a precision set apart by what is no letter or digit; "int8_qat" is "int8-qat".
+_WORD: Final = re.compile(
+    rf"(?<![a-z0-9])(?:{'|'.join(PROMISES).replace('-', '[-_ ]')})(?![a-z0-9])", re.IGNORECASE
+)
 # TFLite's converter leaves layers with fewer weights float in dynamic-range files (TensorFlow,
 # quantize_weights.h, "weights_min_num_elements").
 _MIN_DYNAMIC: Final = 1024
@@ -146,9 +150,14 @@ def _is_small(op: OpSummary) -> bool:
 
 
 def promised_by_name(path: Path) -> str | None:
-    """The precision in a name such as digits.int8-qat.tflite; None where the name has none."""
-    found = _NAME.search(path.name)
-    return found.group(1) if found else None
+    """The precision in a name such as digits.int8-qat.tflite or net_INT8 (1).onnx.
+
+    None where the name has none, or several that promise different things.
+    """
+    if found := _NAME.search(path.name):
+        return found.group(1)
+    words = [re.sub("[_ ]", "-", word.lower()) for word in _WORD.findall(path.stem)]
+    return words[-1] if len({PROMISES[word] for word in words}) == 1 else None
 
 
 def check_portable(inspection: Inspection) -> None:
