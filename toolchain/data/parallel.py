@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from toolchain.images.in_flight import let_go
+
 # A task is enough photos that handing it over costs little (CIFAR-10 is 60,000 files of 2 KB), and
 # bounded in bytes, so that what waits stays small when every photo has 10 MB.
 _PHOTOS_A_TASK: Final = 16
@@ -56,6 +58,7 @@ def in_threads(
                 yield from waiting.popleft()[1].result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            let_go()
 
 
 def _groups(photos: Iterable[tuple[Key, bytes]]) -> Iterator[list[tuple[Key, bytes]]]:
