@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from tiny_tflite import build_tflite, write_float_tflite, write_int8_tflite, wri
 
 from toolchain.errors import ExitCode, GateError, ModelError
 from toolchain.inspection import (
+    OpSummary,
     check_portable,
     check_promise,
     inspect_file,
@@ -31,6 +33,7 @@ from toolchain.inspection import (
     promised_by_name,
 )
 from toolchain.inspection.kinds import kind_of, meaning
+from toolchain.inspection.regions import Flow, regions_of
 
 WRITERS = {
     "float.onnx": lambda path: write_onnx(path, float_nodes(), None),
@@ -222,6 +225,24 @@ def test_float_ops_are_allowed_around_a_layer_that_may_be_float_alone(tmp_path: 
         check_promise(inspection, "int8-qat", ("logits_before",))
 
 
+def test_regions_are_of_floats_alone() -> None:
+    """Two float ops with an integer one between them, or with a common constant, are apart."""
+    flows = [
+        Flow(True, ("image", "six"), ("a",)),
+        Flow(True, ("a",), ("b",)),
+        Flow(False, ("b",), ("c",)),
+        Flow(True, ("c", "six"), ("d",)),
+    ]
+    first, second, between, last = regions_of(flows)
+    assert first == second != last
+    assert between == 0 not in (first, last)
+    gemm = OpSummary("Gemm", "y", "int8", "uint8", "float32", "int8")
+    assert not gemm.touches_floats()
+    assert replace(gemm, kind="mixed").touches_floats()
+    assert replace(gemm, kind="").touches_floats()
+    assert not replace(gemm, kind="", activation_out="uint8").touches_floats()
+
+
 def test_a_file_of_float_layers_alone_is_no_int8_file(tmp_path: Path) -> None:
     inspection = inspect_file(write_float_onnx(tmp_path))
     names = [op.output for op in inspection.layers()]
@@ -358,6 +379,12 @@ def add_external_in_a_node(model) -> None:
     model.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
 
 
+def add_external_sparse(model) -> None:
+    sparse = model.graph.sparse_initializer.add()
+    sparse.values.name = "thin"
+    sparse.values.external_data.add(key="location", value="../../etc/passwd")
+
+
 def add_custom(model) -> None:
     model.graph.node[2].domain = "evil.ops"
 
@@ -380,6 +407,7 @@ def add_second_writer(model) -> None:
     [
         (add_external, "'kernel' lies in another file"),
         (add_external_in_a_node, "'hidden' lies in another file"),
+        (add_external_sparse, "'thin' lies in another file"),
         (add_custom, "evil.ops.Relu is a custom one"),
         (add_branch, "holds a graph of its own"),
         (add_function, "functions of its own"),

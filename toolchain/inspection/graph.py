@@ -80,9 +80,9 @@ class OnnxGraph:
                 return self._quantized_as(producer)
             if producer.op_type not in passed or not producer.input:
                 break
-            # Of a sum with a constant, the other.
-            data = (one for one in producer.input if self._tensor(one) is None)
-            name = next(data, producer.input[0])
+            # The data of a layout op come first; of a sum with a constant it is the other.
+            given = producer.input if producer.op_type in VANISHING else producer.input[:1]
+            name = next((one for one in given if self._tensor(one) is None), producer.input[0])
         return self._dtype_of(name)
 
     def dtype_out_of(self, node: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -125,8 +126,7 @@ def _parse(path: Path) -> Any:
 
 def _refuse(model: Any, path: Path) -> None:
     """Refuse what reaches outside the file, or hides layers where `_summary` does not look."""
-    values = (one.t for node in model.graph.node for one in node.attribute if one.HasField("t"))
-    for tensor in itertools.chain(model.graph.initializer, values):
+    for tensor in _tensors(model.graph):
         if tensor.external_data or tensor.data_location != 0:
             raise ModelError(
                 f"tensor {tensor.name!r:.80} lies in another file (external data)",
@@ -149,6 +149,17 @@ def _refuse(model: Any, path: Path) -> None:
                 str(path),
                 "export a classifier without control flow",
             )
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every TensorProto: initializers, and those that lie in nodes."""
+    yield from graph.initializer
+    sparse = list(graph.sparse_initializer)
+    for attribute in itertools.chain.from_iterable(node.attribute for node in graph.node):
+        yield from (attribute.t, *attribute.tensors)
+        sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+    for one in sparse:
+        yield from (one.values, one.indices)
 
 
 def _summary(node: Any, graph: OnnxGraph) -> OpSummary:
@@ -181,8 +192,8 @@ def _kind(node: Any, graph: OnnxGraph, weights: str, around: tuple[str, str]) ->
 
 
 def _flow(node: Any, op: OpSummary, graph: OnnxGraph) -> Flow:
-    is_integer = op.kind == "int8" or op.name in _ROUNDING or graph.feeds_parameters(node)
-    return Flow(not is_integer, node.input, node.output)
+    is_set_apart = op.name in _ROUNDING or graph.feeds_parameters(node)
+    return Flow(op.touches_floats() and not is_set_apart, node.input, node.output)
 
 
 def _islands(nodes: Any, ops: tuple[OpSummary, ...], graph: OnnxGraph) -> tuple[str, ...]:

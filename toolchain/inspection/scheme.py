@@ -57,6 +57,12 @@ class OpSummary:
     parameters: int | None = None
     region: int = 0
 
+    def touches_floats(self) -> bool:
+        """Whether it computes in float; a layer of integers with a float result does not."""
+        if self.kind:
+            return self.kind != "int8"
+        return "float32" in (self.activation_in, self.activation_out)
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:

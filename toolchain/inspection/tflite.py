@@ -58,7 +58,7 @@ def _summaries(graph: Graph) -> list[OpSummary]:
     producers = {index: op for op in graph.ops for index in op.outputs}
     ops = [_summary(op, graph, producers) for op in graph.ops]
     flows = (
-        Flow(op.kind != "int8" and op.name not in _ROUNDING, one.inputs, one.outputs)
+        Flow(op.touches_floats() and op.name not in _ROUNDING, one.inputs, one.outputs)
         for one, op in zip(graph.ops, ops, strict=True)
     )
     return [replace(op, region=at) for op, at in zip(ops, regions_of(flows), strict=True)]
