@@ -54,6 +54,16 @@ def test_every_row_becomes_its_image(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal([decoded(data) for _, data in read], IMAGES)
 
 
+def test_pixels_counted_from_1_as_fashion_mnist_has_them(tmp_path: Path) -> None:
+    header = ",".join(f"pixel{number}" for number in range(1, 785))
+    data = table().replace(HEADER.encode(), header.encode())
+    path = write_folder(tmp_path, {"fashion-mnist_train.csv": data, "fashion-mnist_test.csv": data})
+    source = find_source(path)
+    assert [item.split for item in source.layout.items] == ["test"] * 6 + ["train"] * 6
+    found = [decoded(data) for _, data in source.read()]
+    np.testing.assert_array_equal(found[6:], IMAGES)
+
+
 def test_a_table_without_labels_is_left_out_aloud(tmp_path: Path) -> None:
     notes = find_source(kaggle(tmp_path / "x")).layout.notes
     assert "test.csv has no labels and is left out" in notes

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from photo_files import photo, write_folder, write_tar, write_zip
 
+from toolchain.data.archives import TarContainer
 from toolchain.data.source import find_source, fingerprint, open_source
 from toolchain.errors import DataError
 from toolchain.recipe import parse_recipe
@@ -40,6 +42,11 @@ def labels(path: Path) -> dict[str, str]:
         "".join(f"{v},{k}\n" for k, v in LABELS.items()),
         "id,label,path\n" + "".join(f"7,{v},{k}\n" for k, v in LABELS.items()),
         ROWS.replace(",", ";"),
+        ROWS.replace(",", "\t"),
+        "path\tlabel\n" + ROWS.replace(",", "\t"),
+        ",image_path,label\n" + "".join(f"{n},{row}\n" for n, row in enumerate(ROWS.split())),
+        "name,path,label\n" + "".join(f"x,{row}\n" for row in ROWS.split()),
+        "".join(f"{row},640,480\n" for row in ROWS.split()),
         ROWS.replace("images/", "images\\"),
         ROWS.replace("images/", "./images/"),
         "\n" + ROWS.replace("\n", "\n\n"),
@@ -93,6 +100,105 @@ def test_tables_named_as_splits_give_them(tmp_path: Path) -> None:
     layout = find_source(path).layout
     assert {item.name: item.split for item in layout.items}["images/3.png"] == "test"
     assert [item.split for item in layout.items].count("train") == 3
+
+
+BARE = "filename,label\n" + ROWS.replace("images/", "")
+
+
+@pytest.mark.parametrize("given", ["", "labels.csv"])
+def test_rows_without_the_folder_of_the_photos(tmp_path: Path, given: str) -> None:
+    path = folder(tmp_path, BARE)
+    assert labels(path / given) == LABELS
+    notes = find_source(path / given).layout.notes
+    assert "labels.csv says no folders: its photos are found in images/" in notes
+
+
+def test_the_table_of_a_split_means_the_folder_of_its_name(tmp_path: Path) -> None:
+    files = {f"{s}_images/{n}.png": photo(n) for s in ("train", "test") for n in range(4)}
+    path = write_folder(tmp_path, {**files, "train.csv": BARE.encode()})
+    layout = find_source(path).layout
+    assert [item.name for item in layout.items] == [f"train_images/{n}.png" for n in range(4)]
+    assert "4 photos are not in the table and are left out" in layout.notes
+    (path / "train.csv").rename(path / "labels.csv")
+    with pytest.raises(DataError, match=r"0\.png may be t\w+_images/0\.png or t\w+_images/0\.png"):
+        find_source(path)
+
+
+@pytest.mark.parametrize("given", ["", "labels.csv"])
+def test_absolute_rows_inside_the_folder(tmp_path: Path, given: str) -> None:
+    path = tmp_path / "x"
+    folder(tmp_path, ROWS.replace("images/", f"{path}/images/"))
+    assert labels(path / given) == LABELS
+
+
+@pytest.mark.parametrize("given", ["", "labels.csv"])
+def test_case_and_accents_that_differ_from_the_files_names(tmp_path: Path, given: str) -> None:
+    files = {f"cafe\u0301/{n}.PNG": photo(n) for n in range(4)}
+    text = "path,label\n" + ROWS.replace("images", "caf\u00e9")
+    path = write_folder(tmp_path, {**files, "labels.csv": text.encode()})
+    layout = find_source(path / given).layout
+    assert (layout.name, list(layout.items.names)) == ("table", sorted(files))
+    assert "4 paths of labels.csv differ from the files' names in case or accents" in layout.notes
+
+
+def test_a_submission_is_no_table_of_labels(tmp_path: Path) -> None:
+    rows = ROWS.splitlines(keepends=True)
+    path = folder(tmp_path, "".join(rows[:2]), "train.csv")
+    write_folder(path, {"test.csv": "".join(rows[2:]).encode()})
+    write_folder(path, {"sample_submission.csv": ROWS.replace("dog", "cat").encode()})
+    layout = find_source(path).layout
+    splits = {item.name: item.split for item in layout.items}
+    assert [splits[name] for name in sorted(splits)] == ["train", "train", "test", "test"]
+    assert "sample_submission.csv is left aside" in layout.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ROWS.replace("images", "pictures"), "names no photo that is there; its first is"),
+        ("path,label\n" + ROWS.replace("cat", "gr\u00fcn"), "expected UTF-8 text"),
+        (ROWS.replace(",", "|"), "has no two columns"),
+    ],
+)
+def test_why_a_table_was_not_taken_is_said(tmp_path: Path, text: str, words: str) -> None:
+    path = folder(tmp_path, text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"found one: images; labels\.csv") as caught:
+        find_source(path)
+    assert words in caught.value.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["name;gr\u00f6\u00dfe\na;3\n", "file,width\n0.png,12\n1.png,12\n", "0.png,1\n3.png,2\n"],
+)
+def test_an_unrelated_table_beside_class_folders(tmp_path: Path, text: str) -> None:
+    names = ("cat/0.png", "dog/1.png", "dog/2.png", "cat/3.png")
+    files = {name: photo(seed) for seed, name in enumerate(names)}
+    path = write_folder(tmp_path, {**files, "notes.csv": text.encode("latin-1")})
+    layout = find_source(path).layout
+    assert (layout.name, layout.classes) == ("folders", ("cat", "dog"))
+
+
+def test_all_tables_of_an_archive_are_looked_at_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {f"notes/{n}.csv": b"x,y\n1,2\n" for n in range(9)}
+    plain = {f"{'ab'[n % 2]}/{n}.png": photo(n) for n in range(4)}
+    passes = []
+    members = TarContainer._members
+
+    def counted(self: TarContainer) -> Iterator[object]:
+        passes.append(self.path)
+        return members(self)
+
+    monkeypatch.setattr(TarContainer, "_members", counted)
+    find_source(write_tar(tmp_path / "plain.tar", {**plain, **tables}))
+    assert len(passes) == 2  # the names, and the tables' heads
+    listed = write_tar(tmp_path / "listed.tar", {**PHOTOS, "labels.csv": ROWS.encode()})
+    assert find_source(listed).layout.name == "table"
+    assert len(passes) == 5  # and the table itself
+    find_source(listed)
+    assert len(passes) == 5
 
 
 def test_numbers_are_in_their_order(tmp_path: Path) -> None:

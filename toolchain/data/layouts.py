@@ -12,7 +12,14 @@ from toolchain.columns import Texts
 from toolchain.data.containers import Entry
 from toolchain.data.sources import folders, kaggle_names, split_folders
 from toolchain.data.sources.aside import REMEDY, told, unread
-from toolchain.data.sources.base import Layout, check_classes, common_root, image_names, is_hidden
+from toolchain.data.sources.base import (
+    Layout,
+    UnlabelledError,
+    check_classes,
+    common_root,
+    image_names,
+    is_hidden,
+)
 from toolchain.data.sources.found import Found
 from toolchain.data.sources.items import Item, MisfitError
 from toolchain.data.sources.split_names import split_of
@@ -74,7 +81,7 @@ def recognise(
     # Where nothing lies in folders, it is the names that do not fit.
     flat = "kaggle-names" in misfits and not any("/" in file[len(root) :] for file in files)
     misfit = misfits["kaggle-names" if flat else list(misfits)[-1]]
-    raise DataError(f"the photos are in no known layout ({source}): {misfit}", where, _REMEDY)
+    raise UnlabelledError(f"the photos are in no known layout ({source}): {misfit}", where, _REMEDY)
 
 
 def _without_preview(files: Texts) -> tuple[Texts, list[str]]:
@@ -86,7 +93,7 @@ def _without_preview(files: Texts) -> tuple[Texts, list[str]]:
 def _splits_as_classes(classes: Sequence[str], misfit: MisfitError, where: str) -> list[str]:
     splits = [name for name in classes if split_of(name)]
     if len(splits) > 1:
-        raise DataError(
+        raise UnlabelledError(
             f"the folders {', '.join(splits[:4])} are named as splits, but {misfit}",
             where,
             'move it, or set data.source = "folders" where they are classes',

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from toolchain.columns import Index
-from toolchain.data.containers import Container, open_container
+from toolchain.data.containers import Container, FolderContainer, open_container
 from toolchain.data.exclude import read_names, without
 from toolchain.data.layouts import recognise
 from toolchain.data.sources import digit_csv, npz, places365, table
 from toolchain.data.sources.aside import sentence, unread
-from toolchain.data.sources.base import ContainerSource, Layout, ListedFolder, Place, Source
+from toolchain.data.sources.base import (
+    ContainerSource,
+    Layout,
+    ListedFolder,
+    Place,
+    Source,
+    UnlabelledError,
+)
 from toolchain.data.sources.digits import FINGERPRINT, open_digits
 from toolchain.data.sources.items import Item
 from toolchain.data.sources.photo_folder import PhotoFolder
@@ -33,7 +41,6 @@ FINDERS: Final[dict[str, Callable[[Place], Source | None]]] = {
     "digit-csv": digit_csv.find,
     "table": table.find,
 }
-_TABLES: Final = (".csv", ".tsv")
 MISSING: Final = "listed, but not there"
 
 
@@ -83,18 +90,42 @@ def find_source(path: Path, source: str = "auto") -> Source:
       DataError: nothing there, no known layout, fewer than two classes, an empty class.
     """
     container = _container_of(path)
+    if isinstance(container, FolderContainer):
+        return _looked_at(path, source, container)
+    return _in_archive(path, source, container.fingerprint())
+
+
+@functools.lru_cache(maxsize=1)
+def _in_archive(path: Path, source: str, stamp: str) -> Source:
+    """What lies in an archive; a command looks several times, and a look is some passes."""
+    return _looked_at(path, source, _container_of(path))
+
+
+def _looked_at(path: Path, source: str, container: Container) -> Source:
     place = Place(path, container, container.entries(), _links(container))
-    if source == "table":
-        found: Source | None = table.find(place, strict=True)
-    else:
-        names = list(FINDERS) if source == "auto" else [name for name in FINDERS if name == source]
-        found = next((one for name in names if (one := FINDERS[name](place))), None)
+    finders = FINDERS if source == "auto" else {n: f for n, f in FINDERS.items() if n == source}
+    found: Source | None = None
+    for name, find in finders.items():
+        # A table that was asked for is no other layout; of others it is told why.
+        asked = name == "table" and (source == name or path.suffix.lower() in table.TABLES)
+        found = table.find(place, strict=True) if asked else find(place)
+        if found is not None:
+            break
     if found is None and source in FINDERS:
         raise DataError(f"the layout is not {source}", str(path), 'leave data.source = "auto"')
     if found is None:
-        layout = recognise(place.entries, source, str(path), place.links)
-        found = ContainerSource(container, layout)
+        found = ContainerSource(container, _recognised(place, source))
     return _with_notes(found, place) if isinstance(found, ContainerSource) else found
+
+
+def _recognised(place: Place, source: str) -> Layout:
+    try:
+        return recognise(place.entries, source, str(place.path), place.links)
+    except UnlabelledError as error:
+        why = table.why_not(place) if source == "auto" else ""
+        if not why:
+            raise
+        raise DataError(f"{error.what}; {why}", error.where, error.remedy) from error
 
 
 def _with_notes(source: ContainerSource, place: Place) -> ContainerSource:
@@ -125,13 +156,12 @@ def _container_of(path: Path) -> Container:
     if path.is_dir():
         return PhotoFolder(path)
     suffix = path.suffix.lower()
-    if not path.is_file() or suffix not in (*_TABLES, ".npz"):
+    if not path.is_file() or suffix not in (*table.TABLES, ".npz"):
         return open_container(path)
     alone = ListedFolder(path.parent, [path.name])
     if suffix == ".npz" or digit_csv.is_table(alone, path.name):
         return alone
-    text = Place(path, alone, ()).text(path.name)
-    return ListedFolder(path.parent, [path.name, *table.listed(text, path.name)])
+    return ListedFolder(path.parent, [path.name, *table.files_of(path)])
 
 
 class _Narrowed:

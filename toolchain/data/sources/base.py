@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -20,6 +21,9 @@ from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES, SUFFIXES
 
+HEAD_LINES: Final = 64
+# A row of 256x256 pixels as text, twice: a header and more.
+_MAX_HEAD: Final = 2 * 1024 * 1024
 _HIDDEN: Final = re.compile(
     r"(?:^|/)(?:\.|__MACOSX|(?:@eaDir|lost\+found|\$RECYCLE\.BIN|System Volume Information)(?:/|$))"
 )
@@ -44,6 +48,10 @@ class Layout:
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+
+
+class UnlabelledError(DataError):
+    """The names of the photos do not tell their classes; a table may have been meant to."""
 
 
 class Source(Protocol):
@@ -96,7 +104,7 @@ def as_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """What lies at `data.path`.
 
@@ -129,12 +137,31 @@ class Place:
         data = next((data for _, data in self.container.read({name})), b"")
         if len(data) > MAX_BYTES:
             raise DataError(f"a list has at most {MAX_BYTES:,} bytes", self.where(name))
+        return decoded(data, self.where(name))
+
+    def head(self, name: str) -> bytes:
+        """The first lines of a table, at most `HEAD_LINES` of them.
+
+        Raises:
+          DataError: it cannot be read.
+        """
+        if not isinstance(self.container, FolderContainer):
+            return self._heads.get(name, b"")
         try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
+            with (self.container.path / name).open("rb") as file:
+                return _first_lines(file.read(_MAX_HEAD))
+        except OSError as error:
             raise DataError(
-                f"expected UTF-8 text: {error.reason} at byte {error.start:,}", self.where(name)
+                f"the table cannot be read: {error.strerror}", self.where(name)
             ) from error
+
+    @cached_property
+    def _heads(self) -> dict[str, bytes]:
+        """Of all tables in an archive, which is read in passes: one pass for all."""
+        tables = frozenset(self.files(".csv", ".tsv"))
+        if not tables:
+            return {}
+        return {name: _first_lines(data) for name, data in self.container.read(tables)}
 
     def where(self, name: str) -> str:
         """What to call a file of this place in an error."""
@@ -167,6 +194,24 @@ def _size_below(root: Path, name: str) -> int | None:
         return file.stat().st_size
     except (OSError, ValueError):  # a name that is too long, or holds a NUL
         return None
+
+
+def decoded(data: bytes, where: str) -> str:
+    """UTF-8 text.
+
+    Raises:
+      DataError: it is none.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"expected UTF-8 text: {error.reason} at byte {error.start:,}", where
+        ) from error
+
+
+def _first_lines(data: bytes) -> bytes:
+    return b"\n".join(data[:_MAX_HEAD].split(b"\n", HEAD_LINES)[:HEAD_LINES])
 
 
 def is_hidden(name: str) -> bool:
@@ -215,10 +260,11 @@ def check_classes(classes: Sequence[str], where: str, remedy: str) -> None:
     """Refuse what cannot be told apart or printed.
 
     Raises:
-      DataError: fewer than two classes, or a name that is empty or not printable.
+      UnlabelledError: fewer than two classes.
+      DataError: a name is empty or not printable.
     """
     if len(classes) < 2:
-        raise DataError(
+        raise UnlabelledError(
             f"expected at least two classes, found one: {classes[0]}"
             if classes
             else "expected at least two classes, found none",

@@ -25,7 +25,7 @@ from toolchain.data.sources.base import (
     in_order,
 )
 from toolchain.data.sources.items import Item, Items
-from toolchain.data.sources.split_names import SPLIT_NAMES
+from toolchain.data.sources.split_names import split_in
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES
 from toolchain.values import Split
@@ -114,7 +114,7 @@ def find(place: Place) -> ArraySource | None:
             tables[0].where,
             "give the table whose first column is `label`",
         )
-    splits = [SPLIT_NAMES.get(PurePosixPath(table.name).stem.lower()) for table in labelled]
+    splits = [split_in(PurePosixPath(table.name).stem) for table in labelled]
     if len(labelled) > 1 and None in splits:
         raise DataError(
             f"several tables have labels: {', '.join(table.name for table in labelled[:5])}",
@@ -161,15 +161,17 @@ def _names(tables: list[DigitTable]) -> str:
 
 def _table(place: Place, name: str) -> DigitTable | None:
     """The table when its header is one of pixels, else None."""
-    with _opened(place, name) as file:
-        header = file.readline(_MAX_LINE).decode(errors="replace").lower().replace('"', "")
+    line = place.head(name).partition(b"\n")[0][:_MAX_LINE]
+    header = line.decode(errors="replace").lower().replace('"', "")
     cells = [cell.strip() for cell in header.removeprefix("\ufeff").split(",")]
     labelled = cells[0] == "label"
     pixels = cells[1:] if labelled else cells
     side = math.isqrt(len(pixels))
     if side**2 != len(pixels) or not 1 < side <= MAX_SIDE:
         return None
-    if pixels != [f"pixel{number}" for number in range(len(pixels))]:
+    # Kaggle counts from 0, Fashion-MNIST's and others' tables from 1.
+    start = int(pixels[0] == "pixel1")
+    if pixels != [f"pixel{start + number}" for number in range(len(pixels))]:
         return None
     return DigitTable(place, name, side, labelled)
 

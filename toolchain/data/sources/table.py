@@ -1,39 +1,40 @@
 """A table of path and label, one photo a line: `labels.csv` or `labels.tsv`.
 
 A header is optional, and so is a third column with the split. Paths are relative to the table and
-stay below its folder. Several tables named train, val and test give the split by their names.
+stay below its folder; see table_paths.py. Several tables named train, val and test give the split.
 """
 
 from __future__ import annotations
 
 import csv
-import io
-import itertools
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from toolchain.data.containers import FolderContainer
 from toolchain.data.sources.base import (
     ContainerSource,
     Layout,
     Place,
     check_classes,
     common_root,
+    decoded,
+    image_names,
     in_order,
 )
+from toolchain.data.sources.found import class_name
 from toolchain.data.sources.items import Item, Items
-from toolchain.data.sources.split_names import SPLIT_NAMES
+from toolchain.data.sources.split_names import SPLIT_NAMES, split_in
+from toolchain.data.sources.table_paths import Paths, Photos
+from toolchain.data.sources.table_text import PROBE, Columns, ahead, is_photo, normal, parse
 from toolchain.errors import DataError
 from toolchain.images.decode import SUFFIXES
 from toolchain.values import Split
 
-_PATHS: Final = frozenset({"path", "file", "filename", "file_name", "filepath", "image", "name"})
-_LABELS: Final = frozenset({"label", "class", "class_name", "category", "target"})
-_SPLITS: Final = frozenset({"split", "set", "subset"})
-_TABLES: Final = (".csv", ".tsv")
-# Rows that are looked at to tell a table of photos from any other.
-_PROBE: Final = 20
+TABLES: Final = (".csv", ".tsv")
+# What competitions ask for lists photos too; its labels are made up.
+_MADE_UP: Final = ("submission", "sample")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +47,6 @@ class Row:
     split: Split | None
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Where path, label and split stand, counted from 0."""
-
-    path: int
-    label: int
-    split: int | None
-
-    @property
-    def width(self) -> int:
-        """How many columns a row needs."""
-        return max(self.path, self.label, self.split or 0) + 1
-
-
 def find(place: Place, *, strict: bool = False) -> ContainerSource | None:
     """The photos of the tables that lie above them, or None where no table names a photo.
 
@@ -69,17 +56,20 @@ def find(place: Place, *, strict: bool = False) -> ContainerSource | None:
     Raises:
       DataError: several tables, a row that cannot be used, fewer than two classes.
     """
-    tables = place.files(*_TABLES)
+    tables = place.files(*TABLES)
     if not tables:
         return None
-    images = frozenset(place.images())
-    root = common_root(sorted(images))
+    photos = Photos(place.images())
+    root = common_root(place.images())
     tables = [name for name in tables if root.startswith(_folder(name))]
     if not strict:
-        tables = [name for name in tables if _names_photos(place.text(name), name, images)]
+        tables = [name for name in tables if not _why_not(place, name, photos)]
+    real = [name for name in tables if not any(word in name.lower() for word in _MADE_UP)]
+    aside = [name for name in tables if real and name not in real]
+    tables = real or tables
     if not tables:
         return None
-    splits = [SPLIT_NAMES.get(PurePosixPath(name).stem.lower()) for name in tables]
+    splits = [split_in(PurePosixPath(name).stem) for name in tables]
     if len(tables) > 1 and None in splits:
         raise DataError(
             f"several tables name photos: {', '.join(tables[:5])}",
@@ -87,73 +77,159 @@ def find(place: Place, *, strict: bool = False) -> ContainerSource | None:
             "give the table that you mean as data.path",
         )
     by_table = zip(tables, splits if len(tables) > 1 else [None], strict=True)
-    rows = [(name, row) for name, given in by_table for row in _rows(place, name, given)]
-    return _source(place, tables, rows, images)
+    rows = {name: list(_rows(place, name, given)) for name, given in by_table}
+    return _source(place, rows, photos, [f"{name} is left aside" for name in aside])
 
 
-def listed(text: str, name: str) -> list[str]:
-    """The paths in a table, whatever stands beside them; for a look at what is there."""
+def why_not(place: Place) -> str:
+    """Why the first table that lies here is none of photos; "" where there is no table."""
+    tables = place.files(*TABLES)
+    if not tables:
+        return ""
+    if not common_root(place.images()).startswith(_folder(tables[0])):
+        return f"{tables[0]} lies in another folder than the photos"
+    return _why_not(place, tables[0], Photos(place.images()))
+
+
+def files_of(path: Path) -> list[str]:
+    """The files that a table on disk names, as names below its folder; for a look at what is there.
+
+    Raises:
+      DataError: the table is too large, or no UTF-8.
+    """
+    container = FolderContainer(path.parent)
+    text = Place(path, container, ()).text(path.name)
     try:
-        columns, rows = _parse(text, name)
-        return [_normal(row[columns.path]) for _, row in rows if len(row) > columns.path]
+        columns, rows = parse(text, path.name)
+        folders = _folders(container.path)
+        names = [normal(row[columns.path], folders) for _, row in rows if len(row) > columns.path]
     except csv.Error:
         return []
+    if not names or any(_is_file(path.parent / name) for name in names[:PROBE]):
+        return names
+    paths = Paths(path.name, Photos(image_names(container.entries())), names[:PROBE])
+    return [paths.find(name) or name for name in names]
 
 
 def _source(
-    place: Place, tables: Sequence[str], rows: Sequence[tuple[str, Row]], images: Set[str]
+    place: Place, tables: dict[str, list[Row]], photos: Photos, notes: Sequence[str]
 ) -> ContainerSource:
     first: dict[str, tuple[str, Row]] = {}
-    missing: list[str] = []
-    for table, row in rows:
-        path = _folder(table) + row.path
-        earlier = first.setdefault(path, (table, row))[1]
-        if (earlier.label, earlier.split) != (row.label, row.split):
-            raise DataError(
-                f"{row.path} is {earlier.label!r} in line {earlier.line} and {row.label!r} in "
-                f"line {row.line}, or in two splits",
-                place.where(table),
-                "keep one of the two lines",
-            )
-        if earlier is row and path not in images:
-            missing.append(path)
-    found = ((path, row) for path, (_, row) in first.items() if path in images)
+    missing: dict[str, None] = {}
+    said = [f"labels from {', '.join(tables)}", *notes]
+    for table, rows in tables.items():
+        paths = Paths(table, photos, [row.path for row in rows[:PROBE]])
+        for row in rows:
+            path = paths.find(row.path)
+            if path is None:
+                missing[_folder(table) + row.path] = None
+            earlier = first.setdefault(path or _folder(table) + row.path, (table, row))[1]
+            _refuse_two(earlier, row, place.where(table))
+        said += _notes(table, paths)
+    found = ((path, row) for path, (_, row) in first.items() if path in photos.names)
     items = Items.of(Item(path, row.label, row.split) for path, row in found)
     if not len(items):
         raise DataError(
-            f"{tables[0]} names no photo that is there; the first is {next(iter(first), 'none')!r}",
+            f"{next(iter(tables))} names no photo that is there; the first is "
+            f"{next(iter(first), 'none')!r}",
             str(place.path),
             "paths are relative to the table",
         )
     classes = in_order(items.classes.values)
-    check_classes(classes, place.where(tables[0]), "give a table with a label for each photo")
-    notes = [f"labels from {', '.join(tables)}"]
-    if left := len(images) - len(items):
-        notes.append(f"{left:,} photos are not in the table and are left out")
-    layout = Layout("table", classes, items, tuple(notes), tuple(missing))
-    return ContainerSource(place.container, layout)
+    check_classes(
+        classes, place.where(next(iter(tables))), "give a table with a label for each photo"
+    )
+    if left := len(photos.names) - len(items):
+        said.append(f"{left:,} photos are not in the table and are left out")
+    return ContainerSource(
+        place.container, Layout("table", classes, items, tuple(said), tuple(missing))
+    )
+
+
+def _refuse_two(earlier: Row, row: Row, where: str) -> None:
+    if (earlier.label, earlier.split) != (row.label, row.split):
+        raise DataError(
+            f"{row.path} is {earlier.label!r} in line {earlier.line} and {row.label!r} in "
+            f"line {row.line}, or in two splits",
+            where,
+            "keep one of the two lines",
+        )
+
+
+def _notes(table: str, paths: Paths) -> list[str]:
+    notes = []
+    if paths.folders:
+        shown = ", ".join(f"{folder}/" for folder in sorted(paths.folders)[:3])
+        notes.append(f"{table} says no folders: its photos are found in {shown}")
+    if paths.changed:
+        notes.append(
+            f"{paths.changed:,} paths of {table} differ from the files' names in case or accents"
+        )
+    return notes
 
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0] + "/" if "/" in name else ""
 
 
-def _names_photos(text: str, name: str, images: Set[str]) -> bool:
-    """Whether one of the first rows names a photo; what is damaged after it is told later."""
+def _folders(folder: Path) -> list[str]:
+    """A folder's own names: as it was given, and without links."""
+    return [folder.absolute().as_posix(), folder.resolve().as_posix()]
+
+
+def _is_file(path: Path) -> bool:
     try:
-        columns, rows = _parse(text, name)
-        for _, row in itertools.islice(rows, _PROBE):
-            if len(row) >= columns.width and _folder(name) + _normal(row[columns.path]) in images:
-                return True
-    except csv.Error:
-        pass
-    return False
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
+
+
+def _why_not(place: Place, name: str, photos: Photos) -> str:
+    """Why a table does not tell the labels of photos; what is damaged in it later is told later."""
+    try:
+        columns, rows = parse(decoded(place.head(name), place.where(name)), name)
+        seen = [row for _, row in ahead(rows)[0]]
+    except DataError as error:
+        return f"{name} is not taken as a table: {error.what}"
+    except csv.Error as error:
+        return f"{name} is not taken as a table: {error}"
+    wide = [row for row in seen if len(row) >= columns.width]
+    if not wide:
+        return f"{name} has no two columns"
+    cells = [normal(row[columns.path], _disk(place, name)) for row in wide]
+    return _why_none(name, columns, cells, photos)
+
+
+def _why_none(name: str, columns: Columns, cells: Sequence[str], photos: Photos) -> str:
+    none = f"{name} names no photo that is there; its first is {cells[0][:80]!r}"
+    if not any(map(is_photo, cells)):
+        return none
+    paths = Paths(name, photos, cells)
+    try:
+        found = [path for cell in cells if (path := paths.find(cell))]
+    except DataError as error:
+        return error.what
+    if not found:
+        return none
+    # A list of sizes beside class folders says the photos' names too, and no classes.
+    root = common_root(sorted(photos.names))
+    everywhere = all(root.startswith(f"{folder}/") for folder in paths.folders)
+    if paths.is_searched and not columns.is_named and not everywhere:
+        return f"{name} has no column called label"
+    return ""
+
+
+def _disk(place: Place, table: str) -> list[str]:
+    """Where the table lies, as absolute paths; nowhere in an archive."""
+    if not isinstance(place.container, FolderContainer):
+        return []
+    return _folders(place.container.path / _folder(table))
 
 
 def _rows(place: Place, name: str, given: Split | None) -> Iterator[Row]:
-    where = place.where(name)
+    where, folders = place.where(name), _disk(place, name)
     try:
-        columns, rows = _parse(place.text(name), name)
+        columns, rows = parse(place.text(name), name)
         for line, row in rows:
             if len(row) < columns.width:
                 raise DataError(
@@ -161,60 +237,20 @@ def _rows(place: Place, name: str, given: Split | None) -> Iterator[Row]:
                 )
             path, label = row[columns.path], row[columns.label]
             split = given if columns.split is None else _split(row[columns.split], line, where)
-            yield Row(line, _path(path, line, where), _label(label, line, where), split)
+            yield Row(line, _path(path, line, where, folders), _label(label, line, where), split)
     except csv.Error as error:
         raise DataError(f"the table cannot be read: {error}", where) from error
 
 
-def _parse(text: str, name: str) -> tuple[Columns, Iterator[tuple[int, list[str]]]]:
-    """The columns, and the rows below the header with their line numbers."""
-    first_line = text.partition("\n")[0]
-    comma = ";" if ";" in first_line and "," not in first_line else ","
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter="\t" if name.lower().endswith(".tsv") else comma,
-        strict=True,
-    )
-    rows = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-    line, first = next(rows, (0, []))
-    # A header names no photo: "path,label", not "cat/1.jpg,cat".
-    photos = [place for place, cell in enumerate(first) if _is_photo(cell)]
-    if not photos:
-        return _named([cell.strip().lower() for cell in first]), rows
-    path = photos[0]
-    columns = Columns(path, 1 if path == 0 else 0, 2 if len(first) > 2 else None)
-    return columns, itertools.chain([(line, first)], rows)
-
-
-def _named(header: Sequence[str]) -> Columns:
-    """The columns by their names; what has no known name is taken from the left."""
-
-    def of(names: Set[str]) -> int | None:
-        return next((place for place, cell in enumerate(header) if cell in names), None)
-
-    path, label, split = of(_PATHS), of(_LABELS), of(_SPLITS)
-    free = [place for place in range(len(header) + 2) if place not in (path, label, split)]
-    path = free.pop(0) if path is None else path
-    return Columns(path, free.pop(0) if label is None else label, split)
-
-
-def _is_photo(text: str) -> bool:
-    return PurePosixPath(text.strip()).suffix.lower() in SUFFIXES
-
-
-def _normal(text: str) -> str:
-    return PurePosixPath(text.strip().replace("\\", "/")).as_posix()
-
-
-def _path(text: str, line: int, where: str) -> str:
-    path = PurePosixPath(_normal(text))
+def _path(text: str, line: int, where: str, folders: Sequence[str]) -> str:
+    path = PurePosixPath(normal(text, folders))
     if path.is_absolute() or ".." in path.parts or ":" in text[:2] or "\0" in text:
         raise DataError(
             f"line {line}: {text[:80]!r} leads outside the folder of the table",
             where,
             "paths are relative to the table and stay below it",
         )
-    if not _is_photo(text):
+    if not is_photo(text):
         raise DataError(
             f"line {line}: expected the path of a photo, received {text[:80]!r}",
             where,
@@ -226,7 +262,7 @@ def _path(text: str, line: int, where: str) -> str:
 def _label(text: str, line: int, where: str) -> str:
     if not text.strip():
         raise DataError(f"line {line}: expected a label, received none", where)
-    return text.strip()
+    return class_name(text.strip())
 
 
 def _split(text: str, line: int, where: str) -> Split:
