@@ -262,6 +262,15 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         assert len(layout.items) == 4
 
 
+def test_each_folder_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each photo took longer than reading it."""
+    path, asked = folder(tmp_path, ROWS) / "labels.csv", []
+    resolve = Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda self, *a: asked.append(self) or resolve(self, *a))
+    assert len(find_source(path).layout.items) == 4
+    assert sorted(asked) == [path.parent, path.parent, path.parent / "images"]
+
+
 def test_asked_for_by_name_a_table_without_photos_is_an_error(tmp_path: Path) -> None:
     path = folder(tmp_path, ROWS.replace("images", "pictures"))
     with pytest.raises(DataError, match="names no photo that is there; the first is 'pictures/0"):

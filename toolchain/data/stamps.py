@@ -11,7 +11,7 @@ def status_of(path: str) -> os.stat_result | None:
     """What the system knows of a file or link; None where there is none."""
     try:
         return os.lstat(path)
-    except OSError:  # what is not there is told when it is read
+    except (OSError, ValueError):  # nor is there one whose name is too long or holds a NUL
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from PIL import Image
 from toolchain.columns import Index, Texts
 from toolchain.data.containers import Container, Entries, Entry, FolderContainer
 from toolchain.data.sources.items import Item, Items
+from toolchain.data.stamps import status_of
 from toolchain.errors import DataError
 from toolchain.images.decode import MAX_BYTES, SUFFIXES
 
@@ -177,23 +179,26 @@ class ListedFolder(FolderContainer):
 
     def entries(self) -> Entries:
         """The named files that are there and below the folder; one behind a link is not."""
-        root = self.path.resolve()
-        sizes = ((name, _size_below(root, name)) for name in sorted(self.names))
-        return Entries.of(Entry(name, size, False) for name, size in sizes if size is not None)
+        return Entries.of(Entry(name, status.st_size, False) for name, status in self._stamps())
 
     def _stamps(self) -> Iterator[tuple[str, os.stat_result]]:
-        for entry in self.entries():
-            yield entry.name, os.lstat(f"{self.path}/{entry.name}")
+        root = self.path.resolve()
+        real: dict[str, bool] = {}  # resolved once each: for every file, it took 0.14 ms
+        for name in sorted(self.names):
+            folder = name.rpartition("/")[0]
+            if folder not in real:
+                real[folder] = _is_real(root / folder, root)
+            status = status_of(f"{root}/{name}") if real[folder] else None
+            if status is not None and stat.S_ISREG(status.st_mode):
+                yield name, status
 
 
-def _size_below(root: Path, name: str) -> int | None:
-    file = root / name
+def _is_real(folder: Path, root: Path) -> bool:
+    """Whether a folder is `root` or below it, without a link on the way."""
     try:
-        if not file.is_relative_to(root) or file.resolve() != file or not file.is_file():
-            return None
-        return file.stat().st_size
+        return folder.is_relative_to(root) and folder.resolve() == folder
     except (OSError, ValueError):  # a name that is too long, or holds a NUL
-        return None
+        return False
 
 
 def decoded(data: bytes, where: str) -> str:
