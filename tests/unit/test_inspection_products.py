@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -225,6 +226,15 @@ def test_integer_operators_that_are_not_fused(op, data, kernel, verdict, tmp_pat
     exact = largest * 127 * int(np.iinfo(data).max)
     found = session.run(None, {"x": image})[0]
     assert (found.max() != exact) == (verdict == OVERFLOWING)
+
+
+@pytest.mark.parametrize("element", [TensorProto.INT16, 29, 99])
+def test_a_kernel_of_another_type_than_its_zero_point_is_not_proven(element, tmp_path) -> None:
+    model = onnx.load_from_string(LAYERS["conv"].build()[0])
+    next(one for one in model.graph.initializer if one.name == "stored").data_type = element
+    path = tmp_path / "x.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert verdicts(inspect_file(path)) == {UNPROVEN}
 
 
 def test_every_matrix_of_a_stack_begins_with_a_pair_of_its_own(tmp_path: Path) -> None:

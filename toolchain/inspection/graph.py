@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.inspection.kinds import INTEGERS
@@ -136,16 +137,19 @@ class OnnxGraph:
             name = producer.input[0]
         return name
 
-    def constant(self, name: str) -> NDArray[Any] | None:
-        """The values of a tensor that lies in the file; None where it does not.
+    def int8(self, name: str) -> NDArray[np.int8] | None:
+        """The values of an int8 tensor that lies in the file; None where it does not.
 
         Raises:
           ValueError: it is damaged.
         """
-        from onnx import numpy_helper
+        from onnx import TensorProto, numpy_helper
 
         tensor = self._tensor(name)
-        return None if tensor is None else numpy_helper.to_array(tensor)
+        if tensor is None or tensor.data_type != TensorProto.INT8:
+            return None
+        values: NDArray[np.int8] = numpy_helper.to_array(tensor)
+        return values
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor that lies in the file; () where it does not."""

@@ -126,12 +126,12 @@ class _Kernels:
         transposed = any(one.name == "transB" and one.i for one in node.attribute)
         key = (name, is_convolution, transposed)
         if key not in self._known:
-            self._known[key] = _bound(self._graph.constant(name), is_convolution, transposed)
+            self._known[key] = _bound(self._graph.int8(name), is_convolution, transposed)
         return self._known[key]
 
 
-def _bound(kernel: NDArray[Any] | None, is_convolution: bool, transposed: bool) -> str:
-    if kernel is None or kernel.dtype != np.int8 or kernel.ndim < (3 if is_convolution else 1):
+def _bound(kernel: NDArray[np.int8] | None, is_convolution: bool, transposed: bool) -> str:
+    if kernel is None or kernel.ndim < (3 if is_convolution else 1):
         return _UNPROVEN
     fits = largest_pair(_rows(kernel, is_convolution, transposed)) <= _MOST
     return _PROVEN if fits else _OVERFLOWING
