@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from command_line import toolchain
-from photo_files import class_folders, write_folder, write_tar
+from photo_files import class_folders, photo, write_folder, write_tar
 
 from toolchain.cli.draft import draft_recipe, probe_recipe
+from toolchain.cli.init import init
+from toolchain.errors import InputError
 from toolchain.recipe import load_recipe
 
 
@@ -94,3 +96,37 @@ def test_overwriting_has_to_be_asked_for(tmp_path: Path) -> None:
     assert (tmp_path / "mine.toml").read_text() == "precious"
     assert toolchain(*arguments, "--overwrite", cwd=tmp_path).returncode == 0
     assert "[data]" in (tmp_path / "mine.toml").read_text()
+
+
+def test_where_no_recipe_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "pets", class_folders())
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.chdir(tmp_path)
+    for output in ("file/recipe.toml", "file/deeper/recipe.toml", "pets", "x" * 300):
+        for overwrite in (False, True):
+            with pytest.raises(InputError) as caught:
+                init("pets", output, overwrite)
+            assert len(caught.value.lines()) == 3
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("source", ["digits", "tfds:mnist"])
+def test_photos_are_not_given_up_for_images_of_another_source(tmp_path: Path, source: str) -> None:
+    folder = write_folder(tmp_path / "pets", class_folders())
+    for read in (draft_recipe, probe_recipe):
+        with pytest.raises(InputError, match=f"received {source} too"):
+            read(folder, [f"data.source={source}"])
+
+
+def test_the_layout_may_be_said_beside_the_photos(tmp_path: Path) -> None:
+    files = {f"{split}/cat/1.png": photo(n) for n, split in enumerate(("train", "test"))}
+    folder = write_folder(tmp_path / "pets", files)
+    with pytest.raises(InputError, match="found one: cat"):
+        draft_recipe(folder)
+    assert "test, train" in draft_recipe(folder, ["data.source=folders"]).assumptions[0]
+
+
+def test_a_path_that_is_no_utf8_is_refused_clearly(tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"
+    with pytest.raises(InputError, match=r"UTF-8\n.*caf.udce9"):
+        draft_recipe(folder)

@@ -69,8 +69,16 @@ def test_a_copy_of_a_test_photo_is_left_out_of_train(tmp_path: Path) -> None:
 def test_small_and_grey_photos_are_told(tmp_path: Path) -> None:
     files = {name: grey(seed) for seed, name in enumerate(class_folders(each=8))}
     notes = build(tmp_path, files, size=48, split="rank").notes
-    assert "photos of 28x28 pixels (median of the first 16) are enlarged to 48x48" in notes
+    assert "photos of 28x28 pixels (median of 16 looked at) are enlarged to 48x48" in notes
     assert "grey photos are repeated to three channels" in notes
+
+
+def test_one_class_of_small_photos_is_told(tmp_path: Path) -> None:
+    large = {f"a/{n:03}.png": photo(n, (60, 50)) for n in range(80)}
+    small = {f"b/{n:03}.png": photo(100 + n, (20, 30)) for n in range(80)}
+    notes = build(tmp_path, large | small, size=48, split="rank").notes
+    said = "(median of 32 looked at), about 50% of all, are enlarged to 48x48"
+    assert f"photos of 20x30 pixels {said}" in notes
 
 
 def test_large_photos_in_colour_need_no_note(tmp_path: Path) -> None:

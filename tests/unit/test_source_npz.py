@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from photo_files import write_folder, write_zip
 from PIL import Image
 
 from toolchain.data.source import find_source
@@ -64,6 +65,67 @@ def test_arrays_named_as_keras_and_medmnist_name_them_keep_their_split(tmp_path:
     assert [item.name for item in layout.items][-1] == "x_test/1"
     path = save(tmp_path, val_images=GREY, val_labels=LABELS[:, None])
     assert {item.split for item in find_source(path).layout.items} == {"validation"}
+
+
+def test_names_in_capitals_and_labels_of_truth(tmp_path: Path) -> None:
+    layout = find_source(save(tmp_path, X_train=GREY, Y_train=LABELS > 2)).layout
+    assert (layout.classes, layout.items[0].name) == (("False", "True"), "X_train/0")
+    assert {item.split for item in layout.items} == {"train"}
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        (COLOUR / 255).astype(np.float32),
+        (COLOUR / 127.5 - 1).astype(np.float16),
+        COLOUR.astype(np.float64),
+        COLOUR.astype(np.int64),
+        COLOUR.astype(np.uint16) * 256,
+        COLOUR.transpose(0, 3, 1, 2),
+        (COLOUR / 255).transpose(0, 3, 1, 2),
+        np.asfortranarray(COLOUR),
+        np.concatenate([COLOUR, COLOUR[..., :1]], axis=3),
+    ],
+)
+def test_what_the_remedy_makes_of_images_is_read_and_equals_them(tmp_path: Path, images) -> None:
+    with pytest.raises(DataError) as caught:
+        find_source(save(tmp_path, images=images, labels=LABELS))
+    made = eval(caught.value.remedy.removeprefix("convert it: "), {"np": np, "images": images})
+    found = pixels(save(tmp_path, images=made, labels=LABELS))
+    # float16 holds -1 to 1 in steps of half a level.
+    np.testing.assert_allclose(found.astype(int), COLOUR, atol=1 if images.itemsize == 2 else 0)
+
+
+def test_what_the_remedy_makes_of_images_of_truth(tmp_path: Path) -> None:
+    images = GREY > 127
+    with pytest.raises(DataError) as caught:
+        find_source(save(tmp_path, images=images, labels=LABELS))
+    made = eval(caught.value.remedy.removeprefix("convert it: "), {"np": np, "images": images})
+    np.testing.assert_array_equal(pixels(save(tmp_path, images=made, labels=LABELS)) > 0, images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.eye(2)[LABELS % 2], "argmax"),
+        (np.eye(2, dtype=np.uint8)[LABELS % 2], "argmax"),
+        (np.eye(2, dtype=bool)[LABELS % 2], "argmax"),
+        (LABELS.astype(float), "astype(int)"),
+    ],
+)
+def test_what_to_do_with_labels_of_other_kinds(tmp_path: Path, labels: Any, words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        find_source(save(tmp_path, images=GREY, labels=labels))
+    assert words in caught.value.remedy
+
+
+def test_several_files_and_one_in_an_archive_are_told(tmp_path: Path) -> None:
+    data = save(tmp_path, images=GREY, labels=LABELS).read_bytes()
+    with pytest.raises(DataError, match=r"x\.npz lies in an archive"):
+        find_source(write_zip(tmp_path / "y.zip", {"x.npz": data}))
+    folder = write_folder(tmp_path / "y", {"train.npz": data, "test.npz": data})
+    with pytest.raises(DataError, match=r"found several: test\.npz, train\.npz"):
+        find_source(folder)
 
 
 def test_a_folder_with_nothing_but_the_file(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Final
 
 from toolchain.data.source import find_source
 from toolchain.data.sources.base import Layout
+from toolchain.errors import InputError
 from toolchain.models import locate
 from toolchain.recipe import Recipe, parse_recipe
+from toolchain.recipe.sections import WITHOUT_PATH
 from toolchain.training.pretrained import find_imagenet
 
 # Below this many photos a class, a random change of every photo is worth its time.
@@ -36,7 +38,7 @@ def draft_recipe(photos: Path, overrides: list[str] | None = None) -> Draft:
       RecipeError: an override is wrong.
     """
     path = _located(photos)
-    layout = find_source(path).layout
+    layout = find_source(path, probe_recipe(photos, overrides).data.source).layout
     name = _name(path)
     weights, why = _weights(name, str(path))
     count = len(layout.items)
@@ -59,15 +61,32 @@ def probe_recipe(photos: Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises:
       RecipeError: an override is wrong.
+      InputError: it asks for a source that does not read photos.
     """
     path = _located(photos)
     table = {"data": {"path": str(path)}}
-    return parse_recipe(table, name=_name(path), where=f"recipe for {path}", overrides=overrides)
+    recipe = parse_recipe(table, name=_name(path), where=f"recipe for {path}", overrides=overrides)
+    if recipe.data.source.startswith(WITHOUT_PATH):
+        raise InputError(
+            f"expected photos or a source that brings its own, received {recipe.data.source} too",
+            str(path),
+            "leave out one of the two",
+        )
+    return recipe
 
 
 def _located(photos: Path) -> Path:
-    """Where the photos lie, from here or from $TOOLCHAIN_DATA/datasets, as an absolute path."""
-    return locate(str(photos), "datasets").absolute()
+    """Where the photos lie, from here or from $TOOLCHAIN_DATA/datasets, as an absolute path.
+
+    Raises:
+      InputError: a recipe cannot name it, as recipes are UTF-8.
+    """
+    path = locate(str(photos), "datasets").absolute()
+    if not str(path).isprintable():
+        raise InputError(
+            "expected a path of printable text in UTF-8", repr(str(path)), "rename the folder"
+        )
+    return path
 
 
 def _name(path: Path) -> str:

@@ -31,9 +31,7 @@ def init(
 
     draft = draft_recipe(Path(photos))
     path = Path(output) if output else Path("models") / draft.recipe.name / "recipe.toml"
-    if path.exists() and not overwrite:
-        raise InputError("the recipe exists already", str(path), "give --overwrite or --output")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(path, overwrite=overwrite)
     write_text(path, draft.text)
     for assumption in draft.assumptions:
         say(f"  {assumption}")
@@ -41,3 +39,23 @@ def init(
     say(f"next: toolchain run --recipe {path}")
     if as_json:
         typer.echo(json.dumps({"recipe": str(path), "assumed": list(draft.assumptions)}))
+
+
+def _make_room(path: Path, *, overwrite: bool) -> None:
+    """The folder of the recipe, where a file can be written there."""
+    try:
+        if path.is_dir():
+            raise InputError(
+                "expected a file to write, received a folder",
+                str(path),
+                f"give a file: --output {path / 'recipe.toml'}",
+            )
+        if path.exists() and not overwrite:
+            raise InputError("the recipe exists already", str(path), "give --overwrite or --output")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the recipe cannot be written: {error.strerror}",
+            str(path),
+            "give another file with --output",
+        ) from error

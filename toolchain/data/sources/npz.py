@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.data.sources.array_remedies import SAMPLE_BYTES, images_remedy, labels_remedy
 from toolchain.data.sources.base import ArraySource, Layout, Place, check_classes, in_order
 from toolchain.data.sources.items import Item, Items
 from toolchain.errors import DataError
@@ -61,14 +62,25 @@ def find(place: Place) -> ArraySource | None:
     """The images of the one `.npz` here, or None where there is none or photos lie beside it.
 
     Raises:
-      DataError: no known pair of arrays, an array of another type or shape, a damaged file.
+      DataError: several files, no known pair of arrays, an array of another type or shape, a
+        damaged file.
     """
     files = place.files(".npz")
-    if len(files) != 1 or len(place.images()):
+    if not files or len(place.images()) or (len(files) > 1 and place.files(".csv", ".tsv")):
         return None
+    if len(files) > 1:
+        raise DataError(
+            f"expected one .npz, found several: {', '.join(files[:5])}",
+            str(place.path),
+            "give one as data.path; it may hold x_train, y_train, x_test and y_test",
+        )
     path = place.container.path / files[0]
-    if not path.is_file():  # it lies in an archive
-        return None
+    if not path.is_file():
+        raise DataError(
+            f"{files[0]} lies in an archive, where arrays are not read",
+            str(place.path),
+            "unpack it and give the .npz itself",
+        )
     pairs = _pairs(path)
     items = Items.of(
         Item(f"{images}/{row}", label, split)
@@ -87,11 +99,16 @@ def _pairs(path: Path) -> list[tuple[str, str, Split | None]]:
         members = archive.namelist()
         if len(members) > MAX_MEMBERS or len(set(members)) != len(members):
             raise DataError(f"expected at most {MAX_MEMBERS} arrays, each once", str(path))
-    found = [p for p in PAIRS if f"{p[0]}.npy" in members and f"{p[1]}.npy" in members]
+    # X_train as well as x_train.
+    names = {member.lower(): member.removesuffix(".npy") for member in members}
+    found = [
+        (names[f"{images}.npy"], names[f"{labels}.npy"], split)
+        for images, labels, split in PAIRS
+        if f"{images}.npy" in names and f"{labels}.npy" in names
+    ]
     if not found:
-        names = ", ".join(members[:8])
         raise DataError(
-            f"expected the arrays `images` and `labels`, found {names or 'none'}",
+            f"expected the arrays `images` and `labels`, found {', '.join(members[:8]) or 'none'}",
             str(path),
             "save them with np.savez(path, images=..., labels=...)",
         )
@@ -104,16 +121,18 @@ def _labels(path: Path, images: str, name: str) -> list[str]:
     count = _image_header(path, images).shape[0]
     with _opened(path) as archive, archive.open(f"{name}.npy") as file:
         header = _header(file, where)
-        if header.dtype.kind not in "iuUS" or header.bytes > MAX_LABELS:
+        if header.dtype.kind not in "biuUS" or header.bytes > MAX_LABELS:
             raise DataError(
                 f"expected labels of whole numbers or text, at most {MAX_LABELS:,} bytes, "
                 f"received {header.dtype} {list(header.shape)}",
                 where,
+                labels_remedy(header.shape, header.dtype),
             )
         if header.shape[0] != count or math.prod(header.shape) != count:
             raise DataError(
                 f"expected {count:,} labels for {count:,} images, received {list(header.shape)}",
                 where,
+                labels_remedy(header.shape, header.dtype),
             )
         return _texts(_exactly(file, header.bytes, where), header.dtype, where)
 
@@ -131,6 +150,7 @@ def _texts(data: bytes, dtype: np.dtype[Any], where: str) -> list[str]:
 def _image_header(path: Path, name: str) -> Header:
     with _opened(path) as archive, archive.open(f"{name}.npy") as file:
         header = _header(file, f"{path}:{name}")
+        sample = b"" if header.dtype == np.uint8 else file.read(min(header.bytes, SAMPLE_BYTES))
     shape = header.shape
     fits = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
     if header.dtype != np.uint8 or not fits or header.fortran:
@@ -139,7 +159,7 @@ def _image_header(path: Path, name: str) -> Header:
             f"expected uint8 [n, h, w], [n, h, w, 1] or [n, h, w, 3], received {header.dtype} "
             f"{list(shape)}{order}",
             f"{path}:{name}",
-            "convert it: np.ascontiguousarray(images).astype(np.uint8), values 0 to 255",
+            images_remedy(shape, header.dtype, sample),
         )
     height, width = shape[1:3]
     if not 0 < height * width <= MAX_PIXELS or shape[0] > MAX_IMAGES:
