@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 from PIL import Image
 
+from toolchain.cli.app import main
 from toolchain.data.stage import build_dataset
 from toolchain.recipe import parse_recipe
 from toolchain.recipe.sections import AugmentSection
@@ -283,3 +284,17 @@ class TestPreview:
     def test_more_than_there_are_gives_all(self, folder):
         cells, dataset = self.grid(folder, count=1000)
         assert len(cells) == len(dataset.indices("train"))
+
+    def test_the_command_writes_the_grid(self, folder, tmp_path, monkeypatch):
+        out, runs = tmp_path / "seen.png", tmp_path / "runs"
+        words = ["--data", folder, "--runs", runs, "--out", out, "--count", 3]
+        changed = ["--set", "input.size=32", "--set", "augment.rotation=30"]
+        monkeypatch.setattr(
+            "sys.argv", ["toolchain", "data", "preview", *map(str, words), *changed]
+        )
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 0
+        with Image.open(out, formats=("PNG",)) as grid:
+            assert grid.size == (6 + 7 * (self.SIDE + 6), 36 + 3 * (self.SIDE + 24))
+        assert [path.name for path in tmp_path.iterdir() if path.suffix == ".png"] == ["seen.png"]

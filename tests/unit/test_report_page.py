@@ -138,6 +138,7 @@ def test_the_drawings_show_phases_labels_and_counts(page: Page) -> None:
 
 def test_what_was_left_out_of_the_data_is_listed_with_its_reason(page: Page) -> None:
     assert "8/broken.png : the image cannot be decoded: truncated" in page.text()
+    assert "Left out: 1 why photos the image cannot be decoded" in page.text()
 
 
 def test_drawings_take_their_colours_from_the_page(html: str) -> None:
