@@ -101,8 +101,8 @@ def files_of(path: Path) -> list[str]:
     text = Place(path, container, ()).text(path.name)
     try:
         columns, rows = parse(text, path.name)
-        folders = _folders(container.path)
-        names = [normal(row[columns.path], folders) for _, row in rows if len(row) > columns.path]
+        cells = (row[columns.path] for _, row in rows if len(row) > columns.path)
+        names = [normal(cell, path.parent) for cell in cells]
     except csv.Error:
         return []
     if not names or any(_is_file(path.parent / name) for name in names[:PROBE]):
@@ -172,11 +172,6 @@ def _folder(name: str) -> str:
     return name.rpartition("/")[0] + "/" if "/" in name else ""
 
 
-def _folders(folder: Path) -> list[str]:
-    """A folder's own names: as it was given, and without links."""
-    return [folder.absolute().as_posix(), folder.resolve().as_posix()]
-
-
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -219,15 +214,14 @@ def _why_none(name: str, columns: Columns, cells: Sequence[str], photos: Photos)
     return ""
 
 
-def _disk(place: Place, table: str) -> list[str]:
-    """Where the table lies, as absolute paths; nowhere in an archive."""
-    if not isinstance(place.container, FolderContainer):
-        return []
-    return _folders(place.container.path / _folder(table))
+def _disk(place: Place, table: str) -> Path | None:
+    """The folder in which the table lies; nowhere in an archive."""
+    on_disk = isinstance(place.container, FolderContainer)
+    return place.container.path / _folder(table) if on_disk else None
 
 
 def _rows(place: Place, name: str, given: Split | None) -> Iterator[Row]:
-    where, folders = place.where(name), _disk(place, name)
+    where, folder = place.where(name), _disk(place, name)
     try:
         columns, rows = parse(place.text(name), name)
         for line, row in rows:
@@ -237,13 +231,13 @@ def _rows(place: Place, name: str, given: Split | None) -> Iterator[Row]:
                 )
             path, label = row[columns.path], row[columns.label]
             split = given if columns.split is None else _split(row[columns.split], line, where)
-            yield Row(line, _path(path, line, where, folders), _label(label, line, where), split)
+            yield Row(line, _path(path, line, where, folder), _label(label, line, where), split)
     except csv.Error as error:
         raise DataError(f"the table cannot be read: {error}", where) from error
 
 
-def _path(text: str, line: int, where: str, folders: Sequence[str]) -> str:
-    path = PurePosixPath(normal(text, folders))
+def _path(text: str, line: int, where: str, folder: Path | None) -> str:
+    path = PurePosixPath(normal(text, folder))
     if path.is_absolute() or ".." in path.parts or ":" in text[:2] or "\0" in text:
         raise DataError(
             f"line {line}: {text[:80]!r} leads outside the folder of the table",

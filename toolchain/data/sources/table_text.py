@@ -7,7 +7,8 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from toolchain.data.sources.split_names import SPLIT_NAMES
@@ -113,15 +114,22 @@ def is_photo(text: str) -> bool:
     return PurePosixPath(text.strip()).suffix.lower() in SUFFIXES
 
 
-def normal(text: str, folders: Sequence[str] = ()) -> str:
+def normal(text: str, folder: Path | None = None) -> str:
     """A path with forward slashes and nothing that can be left out.
 
     Args:
       text: the cell.
-      folders: where the table lies, as absolute paths: those below it become relative to it.
+      folder: where the table lies on disk: absolute paths below it become relative to it.
     """
     path = PurePosixPath(text.strip().replace("\\", "/"))
-    for folder in folders if path.is_absolute() else ():
-        if path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
+    if folder is not None and path.is_absolute():
+        for name in _names(folder.absolute()):
+            if path.is_relative_to(name):
+                return path.relative_to(name).as_posix()
     return path.as_posix()
+
+
+@lru_cache(maxsize=8)
+def _names(folder: Path) -> tuple[str, str]:
+    """A folder's own names: as it was given, and without links; looked up once for all rows."""
+    return folder.as_posix(), folder.resolve().as_posix()
