@@ -432,14 +432,14 @@ def test_a_folder_that_cannot_be_read_is_named(closed, call, tmp_path, monkeypat
     path = write_folder(tmp_path / "photos", FILES | {"dog/deep/1.png": photo(50), "1.png": b""})
     folder = path / closed if closed else path
     refuse(monkeypatch, call, lambda asked: folder in (asked, asked.parent))
-    for look in (lambda: read_all(path), lambda: open_container(path).fingerprint()):
+    for look in (read_all, find_source, lambda path: open_container(path).fingerprint()):
         with pytest.raises(DataError, match="the folder cannot be read: Permission") as caught:
-            look()
+            look(path)
         assert caught.value.where == str(folder)
 
 
 def test_closed_folders_that_hold_no_photos_are_passed_over(tmp_path: Path, monkeypatch) -> None:
-    others = ("lost+found", ".Trash-1000/files", "cat/.thumbs")
+    others = ("lost+found", ".Trash-1000/files", "cat/.thumbs", "@eaDir")
     path = write_folder(tmp_path / "photos", FILES | {f"{name}/1.txt": b"" for name in others})
     refuse(monkeypatch, "scandir", lambda asked: str(asked.relative_to(path)) in others)
     assert FILES.items() <= read_all(path).items()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from toolchain.data.archives import TarContainer, ZipContainer
-from toolchain.data.entries import Entries, Entry
+from toolchain.data.entries import Entries, Entry, is_hidden
 from toolchain.data.stamps import hash_stamps, status_of
 from toolchain.data.unread import unread
 from toolchain.errors import DataError
@@ -110,9 +110,8 @@ class FolderContainer:
 
     def _tell_unreadable(self, error: OSError) -> None:
         inside = self._inside(str(error.filename))
-        # What hidden folders hold is no photo, and a disk's own folder is closed on every disk.
-        hidden = inside != "." and "/." in f"/{inside}"
-        if not hidden and inside != "lost+found":
+        # What hidden folders hold is no photo, and a disk's own are closed to everyone.
+        if inside == "." or not is_hidden(inside):
             raise _closed(str(error.filename), error) from error
 
     def _inside(self, folder: str) -> str:
@@ -155,4 +154,4 @@ def _closed(folder: str, error: OSError) -> DataError:
 def _is_aside(name: str) -> bool:
     """Whether no source reads the file: it may come and go without making the photos others."""
     file = name.rpartition("/")[2].lower()
-    return "/." in f"/{name}" or (file.endswith(_ASIDE) and file not in LISTS)
+    return is_hidden(name) or (file.endswith(_ASIDE) and file not in LISTS)

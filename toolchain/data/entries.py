@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.columns import Column, Places, Texts
+
+_HIDDEN: Final = re.compile(
+    r"(?:^|/)(?:\.|__MACOSX|(?:@eaDir|lost\+found|\$RECYCLE\.BIN|System Volume Information)(?:/|$))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +74,11 @@ class Entries(Column[Entry]):
         kept = np.delete(np.arange(len(self), dtype=np.int64), left_out)
         passed = {name: len(found) - 1 for name, found in places.items() if len(found) > 1}
         return self.take(kept) if left_out else self, passed
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a part of the path is hidden, or a system's own: a shadow, thumbnail or deleted file.
+
+    They are macOS', Synology's, Linux' and Windows'.
+    """
+    return _HIDDEN.search(name) is not None

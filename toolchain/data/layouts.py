@@ -10,6 +10,7 @@ from typing import Final
 
 from toolchain.columns import Texts
 from toolchain.data.containers import Entry
+from toolchain.data.entries import is_hidden
 from toolchain.data.sources import folders, kaggle_names, split_folders
 from toolchain.data.sources.aside import REMEDY, told, unread
 from toolchain.data.sources.base import (
@@ -18,7 +19,6 @@ from toolchain.data.sources.base import (
     check_classes,
     common_root,
     image_names,
-    is_hidden,
 )
 from toolchain.data.sources.found import Found
 from toolchain.data.sources.items import Item, MisfitError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from toolchain.data.containers import Entry
-from toolchain.data.sources.base import is_hidden
+from toolchain.data.entries import is_hidden
 from toolchain.images.decode import SUFFIXES
 
 # Photos in formats that the decoder does not read.

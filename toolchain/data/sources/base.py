@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from PIL import Image
 
 from toolchain.columns import Index, Texts
 from toolchain.data.containers import Container, Entries, Entry, FolderContainer
+from toolchain.data.entries import is_hidden
 from toolchain.data.sources.items import Item, Items
 from toolchain.data.stamps import status_of
 from toolchain.errors import DataError
@@ -26,9 +26,6 @@ from toolchain.images.decode import MAX_BYTES, SUFFIXES
 HEAD_LINES: Final = 64
 # A row of 256x256 pixels as text, twice: a header and more.
 _MAX_HEAD: Final = 2 * 1024 * 1024
-_HIDDEN: Final = re.compile(
-    r"(?:^|/)(?:\.|__MACOSX|(?:@eaDir|lost\+found|\$RECYCLE\.BIN|System Volume Information)(?:/|$))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,14 +214,6 @@ def decoded(data: bytes, where: str) -> str:
 
 def _first_lines(data: bytes) -> bytes:
     return b"\n".join(data[:_MAX_HEAD].split(b"\n", HEAD_LINES)[:HEAD_LINES])
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a part of the path is hidden, or a system's own: a shadow, thumbnail or deleted file.
-
-    They are macOS', Synology's, Linux' and Windows'.
-    """
-    return _HIDDEN.search(name) is not None
 
 
 def image_names(entries: Sequence[Entry]) -> Texts:

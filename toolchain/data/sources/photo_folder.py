@@ -14,8 +14,11 @@ class PhotoFolder(FolderContainer):
 
     def results(self) -> tuple[str, ...]:
         """Folders at the top that hold runs; `runs` where nothing else was said."""
-        with os.scandir(self.path) as inside:
-            folders = [entry for entry in inside if entry.is_dir(follow_symlinks=False)]
+        try:
+            with os.scandir(self.path) as inside:
+                folders = [entry for entry in inside if entry.is_dir(follow_symlinks=False)]
+        except OSError:  # told by the walk
+            return ()
         return tuple(sorted(entry.name for entry in folders if _holds_runs(entry.path)))
 
     def links(self) -> tuple[str, ...]:
