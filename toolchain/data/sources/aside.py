@@ -58,7 +58,7 @@ def _plural(kind: str, count: int) -> str:
 
 def links_below(folder: Path) -> list[str]:
     """Names of the links to photos and to folders, which are not followed; sorted."""
-    return sorted(_links(str(folder), ""))
+    return sorted(_links(str(folder)))
 
 
 def sentence(counts: Counter[str]) -> str:
@@ -66,18 +66,22 @@ def sentence(counts: Counter[str]) -> str:
     return f"left aside, as they are not read: {told(counts)}"
 
 
-def _links(folder: str, prefix: str) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as inside:
-            for entry in inside:
-                name = prefix + entry.name
-                if entry.is_symlink():
-                    if _kind(name) or name.lower().endswith(_READ) or entry.is_dir():
-                        yield name
-                elif entry.is_dir(follow_symlinks=False):
-                    yield from _links(entry.path, f"{name}/")
-    except OSError:  # what cannot be listed is told where the photos are
-        return
+def _links(root: str) -> Iterator[str]:
+    # Not by calling itself: folders may be nested deeper than Python's stack.
+    waiting = [(root, "")]
+    while waiting:
+        folder, prefix = waiting.pop()
+        try:
+            with os.scandir(folder) as inside:
+                for entry in inside:
+                    name = prefix + entry.name
+                    if entry.is_symlink():
+                        if _kind(name) or name.lower().endswith(_READ) or entry.is_dir():
+                            yield name
+                    elif entry.is_dir(follow_symlinks=False):
+                        waiting.append((entry.path, f"{name}/"))
+        except OSError:  # what cannot be listed is told where the photos are
+            continue
 
 
 def _kind(name: str) -> str | None:
