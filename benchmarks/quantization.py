@@ -2,9 +2,10 @@
 
     python benchmarks/quantization.py runs/digits --recipe models/digits/recipe.toml
 
-Every peer makes its file in a process of its own, calibrated on the same train photos. All files
-are asked about the same test photos and timed in the same interleaved rounds. What a peer lacks,
-where it crashes or runs out of time, is a row that says so. `peers-requirements.txt` has the peers.
+Every peer makes its file in a process of its own, calibrated on the same train photos as ours. All
+files are asked about the same test photos and timed in the same interleaved rounds. What a peer
+lacks, where it crashes or runs out of time, is a row that says so. `peers-requirements.txt` has the
+peers.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def make_peer(peer: str, given: argparse.Namespace, out: Path) -> dict[str, str]
     with log.open("w") as file:
         try:
             done = subprocess.run(
-                [*map(str, command), str(given.calibration)],
+                [*map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -96,7 +97,7 @@ def called(rows: list[Candidate], pixels: np.ndarray) -> tuple[dict[str, np.ndar
 
 def measure(given: argparse.Namespace, out: Path) -> dict:
     """Make, ask and time everything; plain data for the results' file."""
-    inputs = Inputs.of(given.run, given.recipe, given.calibration)
+    inputs = Inputs.of(given.run, given.recipe)
     missing = {}
     for peer, names in PEERS.items():
         if peer in given.without:
@@ -138,7 +139,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--recipe", type=Path, required=True)
-    parser.add_argument("--calibration", type=int, default=200, help="train photos for peers")
     parser.add_argument("--images", type=int, default=None, help="test photos; default all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=float, default=900.0, help="seconds a peer may take")

@@ -1,4 +1,4 @@
-"""The child process that makes one peer's files: `python -m peers.build PEER RUN RECIPE OUT N`."""
+"""The child process that makes one peer's files: `python -m peers.build PEER RUN RECIPE OUT`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MODULES = {
 
 
 def main() -> None:
-    peer, run, recipe, out, count = sys.argv[1:]
-    inputs = Inputs.of(Path(run), Path(recipe), calibrated_on=int(count))
+    peer, run, recipe, out = sys.argv[1:]
+    inputs = Inputs.of(Path(run), Path(recipe))
     importlib.import_module(MODULES[peer]).make(inputs, Path(out))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from toolchain.cli import published
 from toolchain.contract import Contract
 from toolchain.images.preprocess import normalise
+from toolchain.quantization.sample import calibration_rows
 from toolchain.recipe import Recipe, load_recipe
 from toolchain.run import Run
 from toolchain.values import Dataset
@@ -24,7 +25,7 @@ class Inputs:
 
     Attributes:
       float_onnx: our fp32 .onnx, what onnxruntime's and OpenVINO's tools start from.
-      calibration_rows: int64 [n], positions in the train split, the same for all peers.
+      calibration_rows: int64 [n], rows of the data set, those of our own calibration.
     """
 
     run: Run
@@ -35,14 +36,14 @@ class Inputs:
     calibration_rows: NDArray[np.int64]
 
     @staticmethod
-    def of(folder: Path, recipe: Path, calibrated_on: int) -> Inputs:
+    def of(folder: Path, recipe: Path) -> Inputs:
         run, chosen = Run.at(folder), load_recipe(recipe)
         dataset = published.dataset(chosen, run)
         files = {one.path.name: one for one in published.exported(run)}
         onnx = files[f"{run.name}.fp32.onnx"]
-        rows = dataset.indices("train")
-        # Evenly over the split, so that every class is among them.
-        rows = rows[np.linspace(0, len(rows) - 1, min(calibrated_on, len(rows))).astype(int)]
+        rows = calibration_rows(
+            dataset.indices("train"), chosen.quantize.calibration_images, chosen.train.seed
+        )
         return Inputs(run, chosen, dataset, onnx.path, onnx.contract, rows)
 
     def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ def markdown(result: dict) -> str:
         f"{_instructions(machine)}; "
         + ", ".join(f"{k} {v}" for k, v in result["versions"].items())
         + ".",
-        f"{result['calibration']} train photos to calibrate the peers, {result['images']} test "
+        f"{result['calibration']} train photos to calibrate on, {result['images']} test "
         f"photos. The machine was {noise['verdict']}{why}.",
         "",
         f"    {result['command']}",

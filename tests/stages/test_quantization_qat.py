@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,7 @@ import tf_keras
 from networks import photos, random_network, recipe_of
 
 from toolchain.images.preprocess import Preprocessing, normalise
-from toolchain.quantization.calibrate import calibrate, calibration_examples
+from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import (
     IMAGE,
@@ -23,6 +25,7 @@ from toolchain.quantization.graph import (
     weight_scales,
 )
 from toolchain.quantization.qat import get_arrays, qat_model
+from toolchain.quantization.sample import calibration_rows
 from toolchain.training.batches import Examples
 from toolchain.training.inference import Inference
 from toolchain.training.stage import pixel_examples, preparation
@@ -151,13 +154,12 @@ def test_only_kernels_and_biases_are_trained(network) -> None:
 
 def test_calibration_images_are_of_the_train_split_and_of_the_seed_alone() -> None:
     rows = np.array([3, 5, 8, 13, 21, 34, 55])
-    train = Examples(np.zeros((99, 1)), np.zeros(99, np.int64), rows)
-    picked = calibration_examples(train, 4, seed=1).rows
+    picked = calibration_rows(rows, 4, seed=1)
     assert len(picked) == 4
     assert set(picked) <= set(rows)
-    assert np.array_equal(picked, calibration_examples(train, 4, seed=1).rows)
-    assert not np.array_equal(picked, calibration_examples(train, 4, seed=2).rows)
-    assert np.array_equal(calibration_examples(train, 1000, seed=1).rows, rows)
+    assert np.array_equal(picked, calibration_rows(rows, 4, seed=1))
+    assert not np.array_equal(picked, calibration_rows(rows, 4, seed=2))
+    assert np.array_equal(calibration_rows(rows, 1000, seed=1), rows)
 
 
 def test_the_calibrated_start_reads_digits_as_float_does(digits_run) -> None:
@@ -167,7 +169,7 @@ def test_the_calibrated_start_reads_digits_as_float_does(digits_run) -> None:
     recipe, dataset = digits_run.recipe, digits_run.dataset
     graph, prepare = folded(digits_run.trained, recipe), preparation(recipe)
     train = pixel_examples(dataset, "train")
-    sample = calibration_examples(train, 128, recipe.train.seed)
+    sample = replace(train, rows=calibration_rows(train.rows, 128, recipe.train.seed))
     way = Preprocessing.of(recipe.input.pixels, graph.size)
     ranges = calibrate(graph, sample, prepare, way, "minmax")
     validation = pixel_examples(dataset, "validation")

@@ -21,12 +21,6 @@ from toolchain.training.tensors import lent
 _BATCH = 32
 
 
-def calibration_examples(train: Examples, count: int, seed: int) -> Examples:
-    """`count` rows of the train split, drawn from the seed alone."""
-    order = np.random.default_rng((seed, 0)).permutation(train.rows)
-    return Examples(train.inputs, train.labels, np.sort(order[:count]))
-
-
 def calibrate(
     graph: Graph,
     examples: Examples,

@@ -16,12 +16,13 @@ import tf_keras
 from toolchain.errors import RecipeError
 from toolchain.evidence import LayerError
 from toolchain.images.preprocess import Preprocessing
-from toolchain.quantization.calibrate import calibrate, calibration_examples
+from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.float_layers import Fallback, Gate, cost, fall_back
 from toolchain.quantization.fold import fold, to_keras
 from toolchain.quantization.graph import Affine, Graph, ranges_of, snap_biases
 from toolchain.quantization.preserved import compressed, ties_of
 from toolchain.quantization.qat import get_arrays, qat_model
+from toolchain.quantization.sample import calibration_rows
 from toolchain.quantization.sensitivity import sensitivity
 from toolchain.recipe import Recipe
 from toolchain.recipe.defaults import NO_INTEGER_SIGMOID
@@ -82,7 +83,8 @@ def quantize_model(
     preprocessing = Preprocessing.of(recipe.input.pixels, graph.size, recipe.input.crop)
     prepare = preparation(recipe)
     train = pixel_examples(dataset, "train")
-    sample = calibration_examples(train, settings.calibration_images, recipe.train.seed)
+    rows = calibration_rows(train.rows, settings.calibration_images, recipe.train.seed)
+    sample = replace(train, rows=rows)
     ranges = calibrate(graph, sample, prepare, preprocessing, settings.ranges)
     model = qat_model(graph, ranges)
     trains = "int8-qat" in recipe.int8_precisions()
