@@ -116,6 +116,19 @@ def test_folded_it_computes_the_same_with_layers_that_every_exporter_knows(case:
     assert ops <= {"conv", "relu", "relu6", "mean", "dense"}
 
 
+def test_a_unit_that_hardly_fires_does_not_leave_one_large_row() -> None:
+    network = Case(*HEADS["norm after"]).network
+    norm = [one for one in network.layers if isinstance(one, layers.BatchNormalization)][-1]
+    norm.moving_variance.assign([1e-4, *norm.moving_variance.numpy()[1:]])
+    images = normalise(photos(8, SIZE), WAY)
+    graph = fold(network)
+    expected = network(images, training=False).numpy()
+    found = to_keras(graph)(images).numpy()
+    assert np.abs(found - expected).max() < TOLERANCE["folded"] * np.abs(expected).max()
+    rows = np.abs(graph.arrays["logits/kernel"]).max(axis=1)
+    assert rows.max() < 12 * np.median(rows)
+
+
 def test_rounded_it_answers_as_in_float_and_every_weight_can_be_trained(case: Case) -> None:
     graph, ranges = case.rounded()
     model = qat_model(graph, ranges)

@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from tf_keras import layers
 
 from toolchain.errors import ModelError
+from toolchain.quantization.balance import balance
 from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Graph, Node, Op
 from toolchain.training.head import LogSigmoid, OneLogit
 from toolchain.training.weights import Arrays
@@ -30,8 +32,8 @@ def fold(network: tf_keras.Model) -> Graph:
 
     Behind a convolution or dense layer it is folded into that one: kernel' = kernel * gamma /
     sqrt(variance + epsilon), bias' = beta + (bias - mean) * the same factor (arXiv 1712.05877,
-    equation 14). Behind an activation it is folded into the dense layer that reads it. Computed in
-    float64.
+    equation 14). Behind an activation it is folded into the dense layer that reads it, and behind a
+    ReLU shared with the one before (see `balance`). Computed in float64.
 
     Raises:
       ModelError: a layer that the exporters do not know, or a BatchNormalization behind an
@@ -40,19 +42,21 @@ def fold(network: tf_keras.Model) -> Graph:
     folding = _Folding(network.layers[0].name)
     for layer in network.layers[1:]:
         folding.add(layer)
-    return Graph(int(network.input.shape[1]), tuple(folding.nodes), folding.arrays)
+    graph = Graph(int(network.input.shape[1]), tuple(folding.nodes), folding.arrays)
+    return functools.reduce(balance, folding.ahead, graph)
 
 
 class _Folding:
     """The graph of the layers so far.
 
     `alias` has the node that gives a layer's output; `owed` what the readers of a layer have yet to
-    do to it.
+    do to it; `ahead` the dense layers that have done it.
     """
 
     def __init__(self, image: str) -> None:
         self.alias = {image: IMAGE}
         self.owed: dict[str, Normalisation] = {}
+        self.ahead: list[str] = []
         self.nodes: list[Node] = []
         self.arrays: Arrays = {}
 
@@ -76,6 +80,7 @@ class _Folding:
             _take_weights(self.arrays, layer)
         for one in due:
             _fold_ahead(self.arrays, layer.name, one)
+            self.ahead.append(layer.name)
 
     def _normalise(self, layer: Any, source: str) -> None:
         self.alias[layer.name] = source
