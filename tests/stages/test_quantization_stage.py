@@ -110,7 +110,7 @@ class _Planned(Exception):
 def test_a_closer_copy_with_more_mistakes_is_no_candidate(
     small_vgg_run, tmp_path, monkeypatch
 ) -> None:
-    """With distillation epochs are chosen by loss, which must not cost accuracy."""
+    """With distillation epochs are chosen by loss, which must not lose more to float."""
 
     def planned(model, train, validation, plan, kept):
         raise _Planned(plan.best_by, plan.baseline, plan.never_below)
@@ -119,7 +119,9 @@ def test_a_closer_copy_with_more_mistakes_is_no_candidate(
     recipe = with_training(small_vgg_run.recipe, distillation=1.0, calibration_images=1)
     with pytest.raises(_Planned) as caught:
         quantize_model(small_vgg_run.trained, small_vgg_run.dataset, recipe, tmp_path)
-    assert caught.value.args == ("loss", True, True)
+    trained = small_vgg_run.trained
+    accuracy = trained.history[trained.best].validation_accuracy
+    assert caught.value.args == ("loss", True, accuracy)
 
 
 def test_what_was_saved_computes_what_was_measured(small_vgg_run, tmp_path) -> None:

@@ -167,12 +167,12 @@ def test_a_smaller_loss_does_not_make_up_for_mistakes_that_the_start_did_not_mak
     scores = [(0.05, 0.98), (0.02, 0.95), (0.04, 0.98), (0.03, 0.99), (0.01, 0.97)]
     plan = replace(PLAN, epochs=4, best_by="loss", baseline=True)
     found = {}
-    for never_below in (False, True):
+    for never_below in (0.0, 0.97, 0.975, 0.98, 0.995):
         scripted(monkeypatch, scores)
         found[never_below] = fit(
             model_of(), blobs(), blobs(), replace(plan, never_below=never_below)
-        )
-    assert (found[False].best, found[True].best) == (4, 3)
+        ).best
+    assert found == {0.0: 4, 0.97: 4, 0.975: 3, 0.98: 3, 0.995: 3}
 
 
 def test_epochs_less_accurate_than_the_start_are_waited_through_and_none_is_kept(
@@ -181,7 +181,7 @@ def test_epochs_less_accurate_than_the_start_are_waited_through_and_none_is_kept
     model = model_of()
     before = weights_of(model)
     scripted(monkeypatch, [(0.05, 0.98), (0.04, 0.95), (0.03, 0.96), (0.02, 0.97), (0.01, 0.99)])
-    plan = replace(PLAN, epochs=9, patience=3, best_by="loss", baseline=True, never_below=True)
+    plan = replace(PLAN, epochs=9, patience=3, best_by="loss", baseline=True, never_below=1.0)
     fitted = fit(model, blobs(), blobs(), plan)
     assert (fitted.best, len(fitted.history)) == (0, 4)
     assert weights_of(model) == before

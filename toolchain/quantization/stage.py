@@ -104,7 +104,8 @@ def quantize_model(
         # tell a copy from a worse one that chance likes better.
         best_by="loss" if settings.distillation else "accuracy",
         baseline=True,
-        never_below=True,
+        # A start that is luckier than the float model is no bar for a copy of that.
+        never_below=trained.history[trained.best].validation_accuracy,
         ties=ties_of(model, graph, recipe.compress),
         distillation=settings.distillation,
         teacher=to_keras(graph) if settings.distillation else None,

@@ -140,8 +140,8 @@ def _trained(
 def _is_better(record: EpochRecord, progress: Progress, plan: Plan) -> bool:
     if progress.best < 0:
         return True
-    accuracy, start = record.validation_accuracy, progress.history[0].validation_accuracy
-    if plan.never_below and accuracy < start:
+    start = progress.history[0].validation_accuracy
+    if record.validation_accuracy < min(start, plan.never_below):
         return False
     return _score(record, plan) > _score(progress.history[progress.best], plan)
 

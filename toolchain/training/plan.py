@@ -36,8 +36,8 @@ class Plan:
       distillation: share of the loss that is the cross-entropy with the teacher's answers instead
         of with the labels (arXiv 1503.02531, at temperature 1).
       baseline: whether the state before the first step is measured and may win (epoch 0).
-      never_below: whether an epoch that is less accurate on validation than that start cannot win,
-        however small its loss.
+      never_below: an accuracy (0..1); an epoch that is less accurate on validation than both this
+        and that start cannot win, however small its loss.
     """
 
     phase: str
@@ -61,7 +61,7 @@ class Plan:
     ema: float = 0.0
     best_by: Literal["loss", "accuracy"] = "loss"
     baseline: bool = False
-    never_below: bool = False
+    never_below: float = 0.0
     ties: Ties | None = None
     best_from: int = 0
     teacher: tf_keras.Model | None = None
