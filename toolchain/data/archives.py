@@ -38,11 +38,26 @@ _DAMAGE: Final = (
 )
 
 
-class TarContainer:
-    """A tar archive, compressed or not."""
+class _Archive:
+    """A file that is rewritten as a whole, whichever of its members changes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def fingerprint(self) -> str:
+        """See `Container.fingerprint`."""
+        return hash_stamps([(self.path.name, self.path.stat())])
+
+    def stamp(self, names: Iterable[str]) -> str:
+        """See `Container.stamp`."""
+        return self.fingerprint()
+
+
+class TarContainer(_Archive):
+    """A tar archive, compressed or not."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self._passed: dict[str, int] | None = None  # until the members were listed
 
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -78,20 +93,9 @@ class TarContainer:
                     data = b"" if file is None else file.read(min(member.size, MAX_BYTES) + 1)
                 yield name, data
 
-    def fingerprint(self) -> str:
-        """See `Container.fingerprint`."""
-        return hash_stamps([(self.path.name, self.path.stat())])
 
-    def stamp(self, names: Iterable[str]) -> str:
-        """See `Container.stamp`; an archive is rewritten as a whole."""
-        return self.fingerprint()
-
-
-class ZipContainer:
+class ZipContainer(_Archive):
     """A zip archive."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     def _members(self) -> Iterator[tuple[zipfile.ZipFile, str, zipfile.ZipInfo]]:
         bound = _Bound(self.path)
@@ -127,14 +131,6 @@ class ZipContainer:
                 except _DAMAGE as error:
                     data = unread(name, f"{self.path}/{name}", error)
                 yield name, data
-
-    def fingerprint(self) -> str:
-        """See `Container.fingerprint`."""
-        return hash_stamps([(self.path.name, self.path.stat())])
-
-    def stamp(self, names: Iterable[str]) -> str:
-        """See `Container.stamp`; an archive is rewritten as a whole."""
-        return self.fingerprint()
 
 
 class _Bound:
