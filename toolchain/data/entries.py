@@ -76,6 +76,11 @@ class Entries(Column[Entry]):
         return self.take(kept) if left_out else self, passed
 
 
+def folder_of(name: str) -> str:
+    """Of a file or folder in a container, the folder above it, as "a/b/" or ""."""
+    return name[: name.rfind("/") + 1]
+
+
 def is_hidden(name: str) -> bool:
     """Whether a part of the path is hidden, or a system's own: a shadow, thumbnail or deleted file.
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from toolchain.columns import Texts
 from toolchain.data.containers import Entry
-from toolchain.data.entries import is_hidden
+from toolchain.data.entries import folder_of, is_hidden
 from toolchain.data.sources import folders, kaggle_names, split_folders
 from toolchain.data.sources.aside import REMEDY, told, unread
 from toolchain.data.sources.base import (
@@ -137,9 +137,7 @@ def _unfilled(entries: Sequence[Entry], files: Sequence[str], found: Found) -> l
     empty = {
         entry.name
         for entry in entries
-        if entry.is_folder
-        and entry.name[: entry.name.rfind("/") + 1] in found.parents
-        and not is_hidden(entry.name)
+        if entry.is_folder and folder_of(entry.name) in found.parents and not is_hidden(entry.name)
     }
     for name in files if empty else ():
         for parent in found.parents:
@@ -150,6 +148,6 @@ def _unfilled(entries: Sequence[Entry], files: Sequence[str], found: Found) -> l
 
 def _shown(folder: str, found: Found) -> str:
     """The folder as its class is called, with that of the split where there are several."""
-    parent = folder[: folder.rfind("/") + 1]
+    parent = folder_of(folder)
     above = parent.rstrip("/").rpartition("/")[2] if len(found.parents) > 1 else ""
     return f"{above}/{folder[len(parent) :]}" if above else folder[len(parent) :]

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from toolchain.data.containers import FolderContainer
+from toolchain.data.entries import folder_of
 from toolchain.data.sources.base import (
     ContainerSource,
     Layout,
@@ -61,7 +62,7 @@ def find(place: Place, *, strict: bool = False) -> ContainerSource | None:
         return None
     photos = Photos(place.images())
     root = common_root(place.images())
-    tables = [name for name in tables if root.startswith(_folder(name))]
+    tables = [name for name in tables if root.startswith(folder_of(name))]
     if not strict:
         tables = [name for name in tables if not _why_not(place, name, photos)]
     real = [name for name in tables if not any(word in name.lower() for word in _MADE_UP)]
@@ -86,7 +87,7 @@ def why_not(place: Place) -> str:
     tables = place.files(*TABLES)
     if not tables:
         return ""
-    if not common_root(place.images()).startswith(_folder(tables[0])):
+    if not common_root(place.images()).startswith(folder_of(tables[0])):
         return f"{tables[0]} lies in another folder than the photos"
     return _why_not(place, tables[0], Photos(place.images()))
 
@@ -122,8 +123,8 @@ def _source(
         for row in rows:
             path = paths.find(row.path)
             if path is None:
-                missing[_folder(table) + row.path] = None
-            earlier = first.setdefault(path or _folder(table) + row.path, (table, row))[1]
+                missing[folder_of(table) + row.path] = None
+            earlier = first.setdefault(path or folder_of(table) + row.path, (table, row))[1]
             _refuse_two(earlier, row, place.where(table))
         said += _notes(table, paths)
     found = ((path, row) for path, (_, row) in first.items() if path in photos.names)
@@ -166,10 +167,6 @@ def _notes(table: str, paths: Paths) -> list[str]:
             f"{paths.changed:,} paths of {table} differ from the files' names in case or accents"
         )
     return notes
-
-
-def _folder(name: str) -> str:
-    return name.rpartition("/")[0] + "/" if "/" in name else ""
 
 
 def _is_file(path: Path) -> bool:
@@ -217,7 +214,7 @@ def _why_none(name: str, columns: Columns, cells: Sequence[str], photos: Photos)
 def _disk(place: Place, table: str) -> Path | None:
     """The folder in which the table lies; nowhere in an archive."""
     on_disk = isinstance(place.container, FolderContainer)
-    return place.container.path / _folder(table) if on_disk else None
+    return place.container.path / folder_of(table) if on_disk else None
 
 
 def _rows(place: Place, name: str, given: Split | None) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from toolchain.data.entries import folder_of
 from toolchain.data.sources.split_names import split_in, split_of
 from toolchain.errors import DataError
 
@@ -46,7 +47,7 @@ class Paths:
 
     def __init__(self, table: str, photos: Photos, first: Sequence[str]) -> None:
         self._table, self._photos = table, photos
-        self._folder = table.rpartition("/")[0] + "/" if "/" in table else ""
+        self._folder = folder_of(table)
         names = [self._folder + path for path in first]
         self._is_direct = any(name in photos.names for name in names) or any(
             _folded(name) in photos.by_path for name in names
