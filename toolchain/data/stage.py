@@ -105,8 +105,7 @@ def _whole(recipe: Recipe, source: Source, size: int) -> Source:
         return source
     data = dataclasses.replace(recipe.data, exclude="", on_bad_image="skip")
     whole = open_source(dataclasses.replace(recipe, data=data))
-    needed = stored_bytes(len(whole.layout.items), size) / 2**30
-    return whole if needed <= recipe.data.cache_gib else source
+    return whole if _stored_gib(whole, size) <= recipe.data.cache_gib else source
 
 
 def _stamp(recipe: Recipe, source: Source) -> str:
@@ -129,8 +128,12 @@ def _with_stream(dataset: Dataset, source: Source, frame: Frame) -> Dataset:
     return dataclasses.replace(dataset, stream=stream)
 
 
+def _stored_gib(source: Source, size: int) -> float:
+    return stored_bytes(len(source.layout.items), size) / 2**30
+
+
 def _is_streamed(source: Source, size: int, limit_gib: float) -> bool:
-    needed = stored_bytes(len(source.layout.items), size) / 2**30
+    needed = _stored_gib(source, size)
     if needed <= limit_gib:
         return False
     random_access(source)  # before hours of work, not after
