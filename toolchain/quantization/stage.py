@@ -58,7 +58,7 @@ def quantize_model(
     """Calibrate a trained model and, where the recipe asks for int8-qat, train it with rounding.
 
     Calibration images come from the train split only. The calibrated start is measured first and
-    counts as an epoch, so training can only improve on it.
+    counts as an epoch, which is kept unless training does better.
 
     Args:
       trained: the float model.
