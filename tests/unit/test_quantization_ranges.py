@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toolchain.quantization.ranges import BINS, Histogram, choose_range, rounded
+from toolchain.quantization.graph import affine
+from toolchain.quantization.ranges import (
+    BINS,
+    Histogram,
+    choose_range,
+    logits_range,
+    rounded,
+)
 
 
 def seen(values: np.ndarray) -> Histogram:
@@ -62,3 +69,43 @@ def test_a_tensor_of_zeros_has_a_range(method: str) -> None:
     point = choose_range(Histogram(0.0, 0.0, counts), method)
     assert point.scale > 0
     assert rounded(np.zeros(1), point)[0] == 0
+
+
+def of_long_training(images: int, seed: int = 0) -> np.ndarray:
+    """Sure losers far below, and two that come close to each other."""
+    random = np.random.default_rng(seed)
+    logits = random.uniform(-60, -20, (images, 10))
+    for row, (first, second) in zip(
+        logits, random.permuted(np.tile(np.arange(10), (images, 1)), axis=1)[:, :2], strict=True
+    ):
+        row[first] = random.uniform(2, 12)
+        row[second] = row[first] - random.uniform(0, 4)
+    return logits.astype(np.float32)
+
+
+def told_apart(logits: np.ndarray, point: object) -> float:
+    """Share of images whose two best classes have answers of their own."""
+    best = np.sort(rounded(logits.astype(np.float64), point), axis=1)[:, -2:]
+    return float(np.mean(best[:, 1] > best[:, 0]))
+
+
+def test_logits_lose_what_softmax_does_not_hear_and_keep_near_ties_apart() -> None:
+    seen_logits, others = of_long_training(640), of_long_training(2000, seed=1)
+    point, whole = logits_range(seen_logits), affine(seen_logits.min(), seen_logits.max())
+    assert point.scale < whole.scale / 3
+    assert 1 - told_apart(others, point) < (1 - told_apart(others, whole)) / 3
+    # No image's best class is cut off.
+    same = rounded(others.astype(np.float64), point).argmax(axis=1) == others.argmax(axis=1)
+    assert same.mean() > 0.98
+
+
+def test_logits_that_softmax_hears_are_kept_whole() -> None:
+    logits = np.random.default_rng(0).uniform(-2, 2, (640, 10)).astype(np.float32)
+    assert logits_range(logits) == affine(logits.min(), logits.max())
+
+
+@pytest.mark.parametrize("value", [-40.0, 0.0, 7.0])
+def test_logits_that_never_change_have_a_range(value: float) -> None:
+    logits = np.full((8, 3), value, np.float32)
+    point = logits_range(logits)
+    assert rounded(logits.astype(np.float64), point) == pytest.approx(value, abs=point.scale)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.fold import to_keras
 from toolchain.quantization.graph import IMAGE, Affine, Graph, input_affine, range_points
-from toolchain.quantization.ranges import BINS, Histogram, choose_range
-from toolchain.terminal import track
+from toolchain.quantization.ranges import BINS, Histogram, choose_range, logits_range
+from toolchain.terminal import track, working
 from toolchain.training.batches import Examples
 from toolchain.training.tensors import lent
 
@@ -31,41 +31,48 @@ def calibrate(
     """The quantization of every point of `graph.range_points`, from its values on the examples.
 
     The input's is not measured: it follows from the preprocessing. `method` is one of
-    `ranges.choose_range`; those that weigh values take a second look at the images.
+    `ranges.choose_range`; those that weigh values take a second look at the images. The logits
+    have a way of their own, see `ranges.logits_range`, unless only float operations write them.
     """
     model = to_keras(graph)
     names = [name for name in range_points(graph) if name != IMAGE]
-    probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in names])
+    tensors = [model.get_layer(name).output for name in names]
+    probe = tf_keras.Model(model.input, [*tensors, model.output])
 
-    def outputs(pixels: Any) -> Any:
+    def outputs(pixels: Any) -> list[Any]:
         image = prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
-        found = probe(image, training=False)
-        return found if len(names) > 1 else [found]
+        return tf.nest.flatten(probe(image, training=False))
 
-    low, high = _extremes(outputs, examples)
+    low, high, logits = _extremes(outputs, examples)
     counts = np.zeros((len(names), BINS), np.int64)
     if method != "minmax":
         counts = _counts(outputs, examples, low, high)
     seen = map(Histogram, low.tolist(), high.tolist(), counts)
-    ranges = {IMAGE: input_affine(preprocessing.mean, preprocessing.std)}
-    return ranges | dict(zip(names, (choose_range(one, method) for one in seen), strict=True))
+    ranges = dict(zip(names, (choose_range(one, method) for one in seen), strict=True))
+    if (last := graph.nodes[-1].name) in ranges:
+        with working("weighing logits"):
+            ranges[last] = logits_range(logits)
+    return {IMAGE: input_affine(preprocessing.mean, preprocessing.std), **ranges}
 
 
 def _extremes(
-    outputs: Callable[[Any], Any], examples: Examples
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lowest and highest value of each tensor, float32 [tensors] each."""
+    outputs: Callable[[Any], list[Any]], examples: Examples
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Lowest and highest value of each tensor, float32 [tensors] each, and the logits.
+
+    `outputs` gives the tensors and the logits after them; those are float32 [images, classes].
+    """
 
     @tf.function(reduce_retracing=True, autograph=False)
     def extremes(pixels: Any) -> Any:
-        tensors = outputs(pixels)
+        *tensors, logits = outputs(pixels)
         lows = tf.stack([tf.reduce_min(tensor) for tensor in tensors])
-        return lows, tf.stack([tf.reduce_max(tensor) for tensor in tensors])
+        return lows, tf.stack([tf.reduce_max(tensor) for tensor in tensors]), logits
 
     batches = track(examples.in_order(_BATCH), "calibrating", total=examples.steps(_BATCH))
     found = [extremes(lent(pixels)) for pixels, _ in batches]
-    low = np.min([lows.numpy() for lows, _ in found], axis=0)
-    return low, np.max([highs.numpy() for _, highs in found], axis=0)
+    lows, highs, logits = ([one.numpy() for one in part] for part in zip(*found, strict=True))
+    return np.min(lows, axis=0), np.max(highs, axis=0), np.concatenate(logits)
 
 
 def _above(value: float) -> float:
@@ -73,7 +80,7 @@ def _above(value: float) -> float:
 
 
 def _counts(
-    outputs: Callable[[Any], Any],
+    outputs: Callable[[Any], list[Any]],
     examples: Examples,
     low: NDArray[np.float32],
     high: NDArray[np.float32],
@@ -87,7 +94,7 @@ def _counts(
             [
                 # A tensor that is always the same still needs a step, which float32 can tell.
                 tf.histogram_fixed_width(tensor, [lowest, max(highest, _above(lowest))], BINS)
-                for tensor, (lowest, highest) in zip(outputs(pixels), ends, strict=True)
+                for tensor, (lowest, highest) in zip(outputs(pixels)[:-1], ends, strict=True)
             ]
         )
 

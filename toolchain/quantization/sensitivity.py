@@ -29,7 +29,8 @@ def sensitivity(
     """The noise that each layer with weights adds, everything before it exact.
 
     Its kernel and its output are rounded as in the int8 files; the output is that of the
-    activation behind it, where there is one. See `evidence.LayerError`.
+    activation behind it, where there is one. Logits are compared within their range: what lies
+    beyond, softmax does not hear, see `ranges.logits_range`. See `evidence.LayerError`.
     """
     layers = [node for node in graph.nodes if node.op in WITH_WEIGHTS and not node.is_float]
     ends = {layer.name: _end(graph, layer) for layer in layers}
@@ -37,6 +38,12 @@ def sensitivity(
     wanted = {layer.inputs[0] for layer in layers} | {end.name for end in ends.values()}
     probe = tf_keras.Model(exact.input, {name: _output(exact, name) for name in sorted(wanted)})
     rounded = to_keras(graph.with_arrays(_rounded_arrays(graph, layers, ranges)))
+
+    def heard(layer: Node, output: Any) -> Any:
+        if layer is not graph.nodes[-1]:
+            return output
+        point = ranges[layer.name]
+        return tf.clip_by_value(output, point.low, point.high)
 
     def noisy(layer: Node, given: Any) -> list[Any]:
         """The output with kernel and output rounded, and with the kernel alone."""
@@ -53,8 +60,9 @@ def sensitivity(
         outputs = probe(image, training=False)
         rows = []
         for layer in layers:
-            truth = outputs[ends[layer.name].name]
-            noises = [one - truth for one in noisy(layer, outputs[layer.inputs[0]])]
+            truth = heard(layer, outputs[ends[layer.name].name])
+            found = noisy(layer, outputs[layer.inputs[0]])
+            noises = [heard(layer, one) - truth for one in found]
             rows.append([tf.reduce_sum(tf.square(tensor)) for tensor in (truth, *noises)])
         return tf.stack(rows)
 
