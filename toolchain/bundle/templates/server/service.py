@@ -100,15 +100,15 @@ class LimitUpload:
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         """Pass the request on; reading its body raises 413 once it is too long."""
-        declared = dict(scope.get("headers", ())).get(b"content-length", b"0")
-        received = int(declared) if declared.isdigit() else 0
+        length = dict(scope.get("headers", ())).get(b"content-length", b"0")
+        declared, received = int(length) if length.isdigit() else 0, 0
 
         async def receive_some() -> dict:
             nonlocal received
-            if received <= self._most:
+            if max(declared, received) <= self._most:
                 message = await receive()
                 received += len(message.get("body", b""))
-            if received > self._most:
+            if max(declared, received) > self._most:
                 raise HTTPException(413, f"expected at most {self._most:,} bytes")
             return message
 
