@@ -34,6 +34,7 @@ from toolchain.inspection import (
 )
 from toolchain.inspection.kinds import kind_of, meaning
 from toolchain.inspection.regions import Flow, regions_of
+from toolchain.runtimes import open_runner
 
 WRITERS = {
     "float.onnx": lambda path: write_onnx(path, float_nodes(), None),
@@ -367,7 +368,7 @@ def rewritten(path: Path, change) -> Path:
 def add_external(model) -> None:
     tensor = model.graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../etc/passwd")
+    tensor.external_data.add(key="location", value="beside.bin")
     tensor.ClearField("raw_data")
 
 
@@ -383,6 +384,14 @@ def add_external_sparse(model) -> None:
     sparse = model.graph.sparse_initializer.add()
     sparse.values.name = "thin"
     sparse.values.external_data.add(key="location", value="../../etc/passwd")
+
+
+def add_external_in_a_branch(model) -> None:
+    tensor = helper.make_tensor("deep", TensorProto.FLOAT, [4], np.zeros(4))
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="beside.bin")
+    inner = helper.make_graph([], "inner", [], [], [tensor])
+    model.graph.node[0].attribute.append(helper.make_attribute("then_branch", inner))
 
 
 def add_custom(model) -> None:
@@ -419,6 +428,18 @@ def test_what_reaches_outside_the_file_is_refused_by_name(change, told, tmp_path
     with pytest.raises(ModelError, match=told) as caught:
         inspect_file(path)
     assert len(caught.value.lines()) <= 3
+
+
+EXTERNAL = [add_external, add_external_in_a_node, add_external_sparse, add_external_in_a_branch]
+
+
+@pytest.mark.parametrize("change", EXTERNAL)
+def test_no_runtime_opens_a_file_with_external_data(change, tmp_path: Path) -> None:
+    """The values are there: a runtime would find them, and no hash covers them."""
+    path = rewritten(write_float_onnx(tmp_path), change)
+    (tmp_path / "beside.bin").write_bytes(bytes(4096))
+    with pytest.raises(ModelError, match="lies in another file"):
+        open_runner(path)
 
 
 def test_a_small_count_that_lies_cannot_eat_time_or_memory(tmp_path: Path) -> None:

@@ -7,10 +7,8 @@ QuantizeLinear (https://onnxruntime.ai/docs/performance/model-optimizations/quan
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +21,7 @@ from toolchain.inspection.overflow import products_of
 from toolchain.inspection.regions import Flow, regions_of
 from toolchain.inspection.scheme import Inspection, OpSummary, scheme_of
 from toolchain.runtimes.carried import damaged
+from toolchain.runtimes.onnx_file import require_one_file
 
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 MAX_NODES: Final = 100_000
@@ -126,13 +125,7 @@ def _parse(path: Path) -> Any:
 
 def _refuse(model: Any, path: Path) -> None:
     """Refuse what reaches outside the file, or hides layers where `_summary` does not look."""
-    for tensor in _tensors(model.graph):
-        if tensor.external_data or tensor.data_location != 0:
-            raise ModelError(
-                f"tensor {tensor.name!r:.80} lies in another file (external data)",
-                str(path),
-                "save the model as one file",
-            )
+    require_one_file(path)
     if model.functions:
         raise ModelError("the file defines functions of its own", str(path), "export it inlined")
     for node in model.graph.node:
@@ -149,17 +142,6 @@ def _refuse(model: Any, path: Path) -> None:
                 str(path),
                 "export a classifier without control flow",
             )
-
-
-def _tensors(graph: Any) -> Iterator[Any]:
-    """Every TensorProto: initializers, and those that lie in nodes."""
-    yield from graph.initializer
-    sparse = list(graph.sparse_initializer)
-    for attribute in itertools.chain.from_iterable(node.attribute for node in graph.node):
-        yield from (attribute.t, *attribute.tensors)
-        sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
-    for one in sparse:
-        yield from (one.values, one.indices)
 
 
 def _summary(node: Any, graph: OnnxGraph) -> OpSummary:

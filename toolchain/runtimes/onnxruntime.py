@@ -16,6 +16,7 @@ from toolchain.contract import METADATA_KEY, TensorSpec
 from toolchain.errors import InputError, MachineError, ModelError
 from toolchain.runtimes.base import check_contract, check_tensor, to_input, to_probabilities
 from toolchain.runtimes.carried import choose, damaged
+from toolchain.runtimes.onnx_file import require_one_file
 
 PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",
@@ -41,6 +42,7 @@ class OnnxRunner:
     def __init__(self, path: Path, *, threads: int = 1, provider: str = "cpu") -> None:
         self._path, self.provider = path, provider
         _require_built_in(provider)
+        require_one_file(path)
         started = time.perf_counter_ns()
         self._session = _open_session(path, threads, provider)
         self.load_ms = (time.perf_counter_ns() - started) / 1e6
