@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.cli.options import DataOption, JsonOption, RecipeOption, RunsOption, SetOption
 
 if TYPE_CHECKING:
@@ -115,4 +115,4 @@ def _show(made: Bundle, offer: Offer, place: Path, as_json: bool) -> None:
             for choice in made.choices
         }
         answer = {"folder": str(folder), "archive": str(archive), "models": files}
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        print_json(answer)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.cli.options import JsonOption, RunsOption
 from toolchain.errors import InputError
 from toolchain.recipe import Recipe, parse_recipe
@@ -45,7 +45,7 @@ def compare(
         )
     made = compare_finished(found, out or runs)
     if as_json:
-        typer.echo(json.dumps(made.to_json()))
+        print_json(made.to_json())
 
 
 def compare_finished(found: Sequence[Run], folder: Path) -> ComparedRuns:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.cli.options import (
     DataOption,
     JsonOption,
@@ -77,7 +77,7 @@ def check(
     if exclude is not None:
         _write_exclude(result, exclude)
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=1))
+        print_json(result.to_json(), indent=1)
     else:
         _show(result)
     if not result.passed:

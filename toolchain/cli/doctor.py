@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.errors import MachineError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def doctor(
     checks = all_checks()
     if as_json:
         rows = [dataclasses.asdict(check) for check in checks]
-        typer.echo(json.dumps({"ok": not _broken(checks), "checks": rows}, indent=1))
+        print_json({"ok": not _broken(checks), "checks": rows}, indent=1)
     else:
         _print(checks)
     if broken := _broken(checks):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.cli.options import JsonOption
 from toolchain.errors import InputError
 
@@ -38,7 +38,7 @@ def init(
     say(f"wrote {path}")
     say(f"next: toolchain run --recipe {path}")
     if as_json:
-        typer.echo(json.dumps({"recipe": str(path), "assumed": list(draft.assumptions)}))
+        print_json({"recipe": str(path), "assumed": list(draft.assumptions)})
 
 
 def _make_room(path: Path, *, overwrite: bool) -> None:

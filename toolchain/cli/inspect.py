@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from toolchain.cli.answer import print_json
 
 if TYPE_CHECKING:
     from toolchain.contract import TensorSpec
@@ -39,7 +40,7 @@ def inspect_model(
     floats = () if contract is None else contract.float_layers
     if as_json:
         data = {**inspection.to_json(), "promised_by": promises, "float_layers": list(floats)}
-        typer.echo(json.dumps(data, ensure_ascii=False, indent=1))
+        print_json(data, indent=1)
     else:
         _show(inspection, promises, floats)
     for precision in promises.values():

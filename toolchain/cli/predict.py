@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def predict(
         answers = _answers(runner, paths, top)
         contract = runner.contract
     if as_json:
-        typer.echo(json.dumps(_as_json(file, contract, answers), ensure_ascii=False, indent=1))
+        print_json(_as_json(file, contract, answers), indent=1)
     else:
         _show(file, answers)
 

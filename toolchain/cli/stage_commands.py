@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.cli.options import (
     DataOption,
     ForceOption,
@@ -108,7 +108,7 @@ def run(
 
     compared, missed = run_series(chosen, runs, force=force)
     if as_json and compared is not None:
-        typer.echo(json.dumps(compared.to_json()))
+        print_json(compared.to_json())
     if missed:
         raise missed[0]
 
@@ -138,4 +138,4 @@ def _bring(stage: str, recipe: Recipe, runs: Path, *, force: bool, as_json: bool
     run_chain(recipe, folder, stage, force=force)
     say_next(stage, recipe)
     if as_json:
-        typer.echo(json.dumps(describe(folder, stage)))
+        print_json(describe(folder, stage))

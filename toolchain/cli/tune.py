@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.cli.options import (
     DataOption,
     JsonOption,
@@ -74,7 +74,7 @@ def tune(
         budget=Budget(max_ms, max_mb),
     )
     if as_json:
-        typer.echo(json.dumps(found))
+        print_json(found)
 
 
 def _numbers(text: str, option: str, kind: Callable[[str], Number]) -> list[Number]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolchain.cli.answer import print_json
 from toolchain.cli.options import (
     DataOption,
     ForceOption,
@@ -73,7 +73,7 @@ def _replay(folder: Path, answers: Path | None, tolerance: float | None, as_json
     files = replay(folder) if answers is None else (check_client(folder, answers, tolerance),)
     if as_json:
         rows = without_nan([dataclasses.asdict(file) for file in files])
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        print_json(rows, indent=1)
     else:
         _show(files)
     for file in files:
