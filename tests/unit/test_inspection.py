@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ from tiny_onnx import (
 )
 from tiny_tflite import build_tflite, write_float_tflite, write_int8_tflite, write_tflite
 
+from toolchain.cli.inspect import inspect_model
 from toolchain.errors import ExitCode, GateError, ModelError
 from toolchain.inspection import (
     OpSummary,
@@ -428,6 +430,14 @@ def test_what_reaches_outside_the_file_is_refused_by_name(change, told, tmp_path
     with pytest.raises(ModelError, match=told) as caught:
         inspect_file(path)
     assert len(caught.value.lines()) <= 3
+
+
+def test_the_json_of_a_scale_that_is_no_number_can_be_read(tmp_path: Path, capsys) -> None:
+    build = build_tflite("int8", "int8", io="uint8")
+    build.graph.tensors[build.graph.inputs[0]].quantization.scale = np.float32([np.nan])
+    inspect_model(write_tflite(tmp_path / "foreign.tflite", build, None), as_json=True)
+    answer = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert answer["inputs"][0]["scale"] is None
 
 
 EXTERNAL = [add_external, add_external_in_a_node, add_external_sparse, add_external_in_a_branch]

@@ -1,4 +1,4 @@
-"""`toolchain predict`, called in this process: which photos are asked about, and what is printed."""
+"""`toolchain predict`, called in this process: what is asked about, and what is printed."""
 
 from __future__ import annotations
 

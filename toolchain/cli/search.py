@@ -15,7 +15,7 @@ from toolchain.errors import GateError, MachineError, ModelError
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, sha256_json, typed_command, write_text
-from toolchain.saved import load_as, save_value, without_nan
+from toolchain.saved import load_as, save_value
 from toolchain.terminal import say, table
 from toolchain.training.pretrained import find_imagenet, weights_path
 from toolchain.tuning.choice import choose_trial, front_of
@@ -207,8 +207,7 @@ def _ship(found: Tuning, variants: Sequence[Variant], base: Recipe, runs: Path) 
     say(f"  {answer(found)} {found.reason}")
     say(f"  its recipe: {path}")
     say(f"  open {page}")
-    data: dict[str, Any] = without_nan(dataclasses.asdict(found))
-    return data
+    return dataclasses.asdict(found)
 
 
 def _one_line(text: str) -> str:

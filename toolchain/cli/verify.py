@@ -20,7 +20,6 @@ from toolchain.cli.options import (
 )
 from toolchain.cli.stage_commands import stage_command
 from toolchain.errors import GateError, InputError
-from toolchain.saved import without_nan
 
 if TYPE_CHECKING:
     from toolchain.goldens import Replayed
@@ -72,8 +71,7 @@ def _replay(folder: Path, answers: Path | None, tolerance: float | None, as_json
 
     files = replay(folder) if answers is None else (check_client(folder, answers, tolerance),)
     if as_json:
-        rows = without_nan([dataclasses.asdict(file) for file in files])
-        print_json(rows, indent=1)
+        print_json([dataclasses.asdict(file) for file in files], indent=1)
     else:
         _show(files)
     for file in files:
