@@ -17,9 +17,9 @@ from toolchain.benchmark import lane, plan
 from toolchain.benchmark.candidate import candidates
 from toolchain.benchmark.harness import benchmark
 from toolchain.benchmark.plan import ROUNDS, plan_of, quick
-from toolchain.benchmark.preparation import made_up
+from toolchain.benchmark.preparation import Photos, made_up
 from toolchain.contract import METADATA_KEY, Contract, ExportedModel, TensorSpec
-from toolchain.errors import InputError, MachineError
+from toolchain.errors import ImageError, InputError, MachineError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.recipe.sections import BenchmarkSection
@@ -149,6 +149,14 @@ def load_round_trip(made: Benchmark) -> Benchmark:
     with tempfile.TemporaryDirectory() as folder:
         save_value(made, Path(folder) / "b.json")
         return load_benchmark(Path(folder) / "b.json")
+
+
+def test_a_photo_that_is_none_is_told_before_anything_is_timed(
+    good: ExportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IsolatedRunner, "open", pytest.fail)
+    with pytest.raises(ImageError):
+        benchmark(candidates([good], QUICK), QUICK, {}, Photos("", (b"no photo",)), command="")
 
 
 def test_every_thread_count_is_a_row_and_compared_with_its_like(

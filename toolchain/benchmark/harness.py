@@ -57,14 +57,17 @@ def benchmark(
       data_sha256: of the dataset that was verified on.
 
     Raises:
+      ImageError: a photo cannot be decoded; nothing was timed.
       MachineError: a provider that was asked for did not load. Nothing falls back to the CPU.
     """
     counters = {one.provider: find_counter(one.provider) for one in candidates}
     facts, date = machine.describe(), datetime.now(UTC).isoformat(timespec="seconds")
     lanes = [Lane(one, counters[one.provider]) for one in candidates]
+    frames = dict.fromkeys(one.frame for one in candidates)
+    # First, so that a photo that cannot be decoded costs no one two minutes.
+    prepared = tuple(preparation.measure(photos, frame) for frame in frames)
     noise = _Session(lanes, section).run()
     timed = [one for lane in lanes for one in rows_of(lane, section.batches, verified)]
-    frames = dict.fromkeys(one.frame for one in candidates)
     return Benchmark(
         machine=facts,
         date=date,
@@ -72,7 +75,7 @@ def benchmark(
         measurements=tuple(row for row, _ in timed),
         comparisons=tuple(comparisons(timed)),
         noise=noise,
-        preparation=tuple(preparation.measure(photos, frame) for frame in frames),
+        preparation=prepared,
         energy="; ".join(sorted({one.name for one in counters.values() if one})),
         data_sha256=data_sha256,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from toolchain.cli import published
 from toolchain.cli.benchmark_tables import show, show_findings
 from toolchain.contract import ExportedModel
-from toolchain.errors import DataError, GateError, InputError
+from toolchain.errors import DataError, GateError, InputError, MachineError
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.recipe import Recipe
 from toolchain.recipe.sections import BenchmarkSection
@@ -43,7 +43,7 @@ def measure_run(recipe: Recipe, run: Run, out: Path) -> None:
             chosen,
             recipe.benchmark,
             _verified(run, exported),
-            _photos(recipe),
+            _photos(recipe, run),
             command=typed_command(),
             data_sha256=_digest(run, "data"),
         )
@@ -175,19 +175,23 @@ def _digest(run: Run, stage: str) -> str:
     return manifest.digest() if manifest else ""
 
 
-def _photos(recipe: Recipe) -> Photos:
-    """The first photos of the recipe's data; a made-up one when they are not there any more."""
+def _photos(recipe: Recipe, run: Run) -> Photos:
+    """The first photos of the run's dataset; a made-up one when they are not there any more."""
     from toolchain.benchmark.preparation import Photos, made_up
+    from toolchain.columns import Index, Texts
+    from toolchain.data.access import read_some
     from toolchain.data.source import open_source
 
+    # Of the source's photos only those that were decoded before: others may be unreadable.
+    names = Index(Texts(published.dataset_facts(run).names)).keys()
     try:
-        source = open_source(recipe)
-        encoded = [data for _, data in itertools.islice(source.read(), _PHOTOS)]
-    except (DataError, OSError):
-        encoded = []
+        found = itertools.islice(read_some(open_source(recipe), names), _PHOTOS)
+        encoded = tuple(data for _, data in found)
+    except (DataError, MachineError, OSError):
+        encoded = ()
     if not encoded:
         return made_up()
-    return Photos(f"the first {len(encoded)} photos of {recipe.name}", tuple(encoded))
+    return Photos(f"the first {len(encoded)} photos of {recipe.name}", encoded)
 
 
 def _keras(
