@@ -10,6 +10,7 @@ import numpy as np
 import report_values as values
 
 from toolchain.cli import stages
+from toolchain.cli.chain import STAGES
 from toolchain.contract import CONTRACT_FILE, Contract, ContractEntry, TensorSpec
 from toolchain.contract import write_contract_file as contract_text
 from toolchain.images.preprocess import Preprocessing
@@ -37,21 +38,37 @@ def finished_run(root: Path, name: str = "digits", made: RunValues | None = None
         dataclasses.replace(made.quantized, folder=out).save()
     with run.publish("export", "k") as out:
         (out / CONTRACT_FILE).write_text(contract_text(dict(_exported(made, out))))
-    with run.publish("verify", "k") as out:
+    with run.publish("verify", "k", _digests(run, "data", "export")) as out:
         save_value(made.verification, out / "verification.json")
         if made.answers is not None and made.heatmaps is not None:
             made.answers.save(out)
             made.heatmaps.save(out)
     if made.benchmark is not None:
-        with run.publish("benchmark", "k") as out:
+        with run.publish("benchmark", "k", _digests(run, "export", "verify")) as out:
             save_value(made.benchmark, out / "benchmark.json")
     if made.phones:
         with run.publish("phones", "k") as out:
             for place, one in enumerate(made.phones):
                 save_value(one, out / f"phone-{place}.json")
-    with run.publish("report", "k") as out:
+    with run.publish("report", "k", _digests(run, *STAGES["report"].reads)) as out:
         stages.report(recipe, run, out)
     return run
+
+
+def export_again(run: Run) -> None:
+    """The same files under another key, as after a change of the recipe; nothing behind it runs."""
+    manifest = run.manifest("export")
+    assert manifest
+    kept = {name: (run.stage("export") / name).read_bytes() for name in manifest.files}
+    with run.publish("export", "another") as out:
+        for name, data in kept.items():
+            (out / name).write_bytes(data)
+
+
+def _digests(run: Run, *names: str) -> dict[str, str]:
+    """Of those of the stages that there are."""
+    found = {name: run.manifest(name) for name in names}
+    return {name: manifest.digest() for name, manifest in found.items() if manifest}
 
 
 def _exported(made: RunValues, out: Path):

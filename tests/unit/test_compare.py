@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import report_values as values
 from command_line import toolchain
-from finished_run import finished_run
+from finished_run import export_again, finished_run
 from test_report_page import CHROMIUM, PHONE_PIXELS, Page, measured_width
 
+from toolchain.cli.compare import compare_finished
+from toolchain.errors import InputError
 from toolchain.report import RunValues
 from toolchain.report.comparison import compare_runs
 from toolchain.report.comparison_page import (
@@ -149,6 +151,16 @@ def test_the_command_reads_run_folders(tmp_path: Path) -> None:
     assert "other is the most accurate" in done.stderr
     for ending in ("html", "md", "json"):
         assert (tmp_path / "runs" / f"comparison.{ending}").is_file()
+
+
+def test_a_run_that_was_changed_after_its_report_is_refused(tmp_path: Path) -> None:
+    """Exported again, and verify missed its gate: the old accuracy is not of these files."""
+    run = finished_run(tmp_path)
+    export_again(run)
+    with pytest.raises(InputError, match="newer than its report") as caught:
+        compare_finished([run], tmp_path)
+    assert caught.value.remedy.startswith("run: toolchain report --recipe ")
+    assert not (tmp_path / "comparison.html").exists()
 
 
 @pytest.mark.parametrize(

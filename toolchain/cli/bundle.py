@@ -71,7 +71,7 @@ def read_offer(run: Run, exported: Manifest) -> Offer:
     models = tuple(published.exported(run))
     own = {CONTRACT_FILE, LABELS_FILE, *(model.path.name for model in models)}
     beside = {name: run.require("export", name) for name in exported.files if name not in own}
-    verified = published.verification(run).files if _belongs(run, "verify", exported) else ()
+    verified = published.verification(run).files if published.belongs(run, "verify") else ()
     return Offer(
         name=models[0].contract.name,
         exported=models,
@@ -91,12 +91,6 @@ def _manifest(run: Run) -> Manifest:
     if manifest is None:
         raise InputError("stage export has not run", str(run.folder), "run: make export verify")
     return manifest
-
-
-def _belongs(run: Run, stage: str, exported: Manifest) -> bool:
-    """Whether a stage was made from the files that are there now."""
-    manifest = run.manifest(stage)
-    return manifest is not None and manifest.made_from.get("export") == exported.digest()
 
 
 def _show(made: Bundle, offer: Offer, place: Path, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from toolchain.cli.answer import print_json
 from toolchain.cli.options import JsonOption, RunsOption
 from toolchain.errors import InputError
 from toolchain.recipe import Recipe, parse_recipe
-from toolchain.recipe.write import given
+from toolchain.recipe.write import RECIPE_FILE, given
 from toolchain.run import Run, typed_command
 from toolchain.saved import load_value
 
@@ -52,13 +52,15 @@ def compare_finished(found: Sequence[Run], folder: Path) -> ComparedRuns:
     """Compare finished runs: prints the table, writes the page into `folder`.
 
     Raises:
-      InputError: a run is not finished.
+      InputError: a run is not finished, or was changed after its report.
     """
     from toolchain.cli.stages import run_values
     from toolchain.report.comparison import compare_runs
     from toolchain.report.comparison_page import HEADER, cells, verdict, write_comparison
     from toolchain.terminal import say, table
 
+    for run in found:
+        _require_current(run)
     command = typed_command()
     made = compare_runs([run_values(recipe_of(run), run, command) for run in found], command)
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +69,20 @@ def compare_finished(found: Sequence[Run], folder: Path) -> ComparedRuns:
     say(f"  {verdict(made)}")
     say(f"  open {folder / 'comparison.html'}")
     return made
+
+
+def _require_current(run: Run) -> None:
+    """A report reads every stage: what it does not belong to is not one run's evidence."""
+    from toolchain.cli import published
+
+    run.require("report", "report.json")
+    if not published.belongs(run, "report"):
+        raise InputError(
+            "expected a finished run, found stages that are newer than its report",
+            str(run.folder),
+            f"run: toolchain report --recipe {run.stage('export') / RECIPE_FILE} "
+            f"--runs {run.folder.parent}",
+        )
 
 
 def _find(name: str, runs: Path) -> Run:

@@ -23,7 +23,7 @@ from toolchain.evidence import (
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.photos import PHOTOS_FILE
 from toolchain.recipe import Recipe
-from toolchain.run import Run
+from toolchain.run import Manifest, Run
 from toolchain.saved import load_as
 from toolchain.terminal import say
 from toolchain.tuning.forms import STANDARD, FormSearch
@@ -85,12 +85,24 @@ def onnx_form(recipe: Recipe, run: Run) -> str:
     if tried is None:
         return STANDARD
     chosen = onnx_forms(run).chosen
-    if changed := [
-        name for name, digest in tried.made_from.items() if _digest(run, name) != digest
-    ]:
+    if changed := _changed(run, tried):
         say(f"{chosen} was the fastest form before {', '.join(changed)} changed;")
         say("  to try all forms again: toolchain quantize --tune-onnx")
     return chosen
+
+
+def belongs(run: Run, stage: str) -> bool:
+    """Whether a stage was made from what the stages that it read hold now.
+
+    Not so after one of them was published again and this one was not, or missed its gate.
+    """
+    manifest = run.manifest(stage)
+    return manifest is not None and bool(manifest.made_from) and not _changed(run, manifest)
+
+
+def _changed(run: Run, made: Manifest) -> list[str]:
+    """The stages that a published one read and that hold something else now."""
+    return [name for name, digest in made.made_from.items() if _digest(run, name) != digest]
 
 
 def _digest(run: Run, stage: str) -> str | None:
