@@ -19,7 +19,7 @@ from toolchain.benchmark.harness import benchmark
 from toolchain.benchmark.plan import ROUNDS, plan_of, quick
 from toolchain.benchmark.preparation import Photos, made_up
 from toolchain.contract import METADATA_KEY, Contract, ExportedModel, TensorSpec
-from toolchain.errors import ImageError, InputError, MachineError
+from toolchain.errors import ImageError, InputError, MachineError, ModelError
 from toolchain.images.preprocess import Preprocessing
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.recipe.sections import BenchmarkSection
@@ -215,6 +215,25 @@ def test_a_child_that_dies_is_a_row(
     assert rows["doomed.onnx", batch].latency is None
     # What was measured before it died, and what others measured, stays.
     assert all(row.latency for key, row in rows.items() if key != ("doomed.onnx", batch))
+
+
+def test_after_a_batch_that_fails_the_others_are_timed_in_as_many_processes(
+    good: ExportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doomed = tiny_onnx(tmp_path / "doomed.onnx")
+    asked = IsolatedRunner.prepare
+
+    def fails(runner: IsolatedRunner, pixels: np.ndarray) -> bool:
+        if runner._path == doomed.path and len(pixels) == 4:
+            raise ModelError("too many")
+        return asked(runner, pixels)
+
+    monkeypatch.setattr(IsolatedRunner, "prepare", fails)
+    made = measure(doomed, good, section=dataclasses.replace(QUICK, batches=(1, 4, 2)))
+    rows = {(row.file, row.batch): row for row in made.measurements}
+    assert rows["doomed.onnx", 4].failure == "too many"
+    assert {rows[name, 2].latency.rounds for name in ("doomed.onnx", good.path.name)} == {2}
+    assert len(made.comparisons) == 2
 
 
 def test_a_provider_that_is_not_there_ends_it(good: ExportedModel) -> None:

@@ -147,6 +147,13 @@ def test_a_value_out_of_bounds_is_refused(section, key, value):
     assert found[0].startswith(f"{section}.{key}:")
 
 
+def test_what_is_timed_is_in_order_each_once():
+    lists = ("threads=[2, 1, 1]", "batches=[8, 1, 32, 8]", "providers=['cuda', 'cpu', 'cuda']")
+    made = parse(None, *(f"benchmark.{one}" for one in lists)).benchmark
+    assert (made.threads, made.batches) == ((1, 2), (1, 8, 32))
+    assert made.providers == ("cuda", "cpu")
+
+
 def test_a_whole_number_stands_for_a_float():
     recipe = parse({**SMALLEST, "train": {"learning_rate": 1}})
     assert recipe.train.learning_rate == 1.0

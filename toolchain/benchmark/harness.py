@@ -111,8 +111,6 @@ class _Session:
         plan, batches = self._plan, self._section.batches
         end = time.monotonic() + plan.limit_s * len(lanes)
         for process in itertools.count(1):
-            for lane in lanes:
-                lane.open()
             left = max(1, plan.processes - process + 1)
             until = time.monotonic() + max(0.0, end - time.monotonic()) / left
             for batch in batches:
@@ -133,6 +131,9 @@ class _Session:
     ) -> None:
         """Warm every lane up with the batch, then time them in turns."""
         plan = self._plan.of_batch(batch)
+        for lane in lanes:
+            # Closed before the first batch of a process, and after a batch that failed.
+            lane.open()
         for lane in lanes:
             lane.prepare(batch, plan.warmup_s if first else plan.again_s)
         left = share * max(0.0, until - time.monotonic())

@@ -51,7 +51,7 @@ class Lane:
     Attributes:
       failures: batch -> why it has no numbers; 0 stands for all of them.
       series: batch -> turns; only batches that go through the graph at once.
-      loads_ms, firsts_ms: one entry a process.
+      loads_ms: one entry a process; firsts_ms: one a process that began with the first batch.
     """
 
     def __init__(self, candidate: Candidate, counter: Counter | None) -> None:
@@ -66,6 +66,7 @@ class Lane:
         self._runner: IsolatedRunner | None = None
         self._typical_s = math.inf
         self._ready = 0
+        self._first_batch = 0
 
     @contextlib.contextmanager
     def failing(self, batch: int = 0) -> Iterator[None]:
@@ -104,7 +105,8 @@ class Lane:
             end = time.monotonic() + warmup_s
             if not self._runner.prepare(_pixels(batch, self.candidate.frame.size)):
                 return
-            if len(self.firsts_ms) < len(self.loads_ms):
+            self._first_batch = self._first_batch or batch
+            if batch == self._first_batch and len(self.firsts_ms) < len(self.loads_ms):
                 self.firsts_ms.append(self._runner.first_ms)
             self._ready = batch
             series = self.series.setdefault(batch, Series())

@@ -8,7 +8,7 @@ from typing import Final
 
 from toolchain.recipe.backbones import BACKBONES, Backbone
 from toolchain.recipe.layers import LAST_LAYER, layers_of, skip_mistakes
-from toolchain.recipe.sections import WITHOUT_PATH, Recipe
+from toolchain.recipe.sections import WITHOUT_PATH, BenchmarkSection, Recipe
 
 ALPHAS: Final = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 EMBEDDED_ALPHA: Final = 0.35
@@ -20,7 +20,10 @@ NO_INTEGER_SIGMOID: Final = (
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """The recipe with every `None` and every "backbone" replaced by what follows from the rest."""
+    """The recipe with every `None` and every "backbone" replaced by what follows from the rest.
+
+    What is timed is in order, each once.
+    """
     model, size = recipe.model, recipe.input.size
     backbone = BACKBONES[model.backbone]
     embedded = model.weights == "embedded"
@@ -40,6 +43,17 @@ def resolve(recipe: Recipe) -> Recipe:
         input=dataclasses.replace(recipe.input, size=size, pixels=pixels),
         model=dataclasses.replace(model, alpha=alpha, blocks=model.blocks or backbone.blocks),
         fine_tune=dataclasses.replace(recipe.fine_tune, start=start),
+        benchmark=_in_order(recipe.benchmark),
+    )
+
+
+def _in_order(section: BenchmarkSection) -> BenchmarkSection:
+    """Each thread count, batch and provider once; one photo at a time comes before many."""
+    return dataclasses.replace(
+        section,
+        threads=tuple(sorted(set(section.threads))),
+        batches=tuple(sorted(set(section.batches))),
+        providers=tuple(dict.fromkeys(section.providers)),
     )
 
 
