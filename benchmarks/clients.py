@@ -21,6 +21,7 @@ from PIL import Image
 
 from toolchain.contract import read_contract_file
 from toolchain.data.containers import open_container
+from toolchain.data.limit import drawn
 from toolchain.images.decode import open_rgb
 from toolchain.images.preprocess import resize
 from toolchain.models import locate
@@ -29,8 +30,9 @@ from toolchain.values import Dataset
 
 
 def read_photos(archive: Path, dataset: Dataset, count: int) -> list[tuple[Image.Image, int]]:
-    """Decoded photos of the test split with their labels, in the order of the dataset."""
-    rows = dataset.indices("test")[:count]
+    """Decoded photos of the test split with their labels, as many of each class as in it."""
+    tested = dataset.indices("test")
+    rows = tested[drawn(dataset.label_array()[tested], count, seed=0)]
     labels = {dataset.names[row]: dataset.labels[row] for row in rows}
     data = dict(open_container(archive).read(set(labels)))
     return [(open_rgb(data[name], name), label) for name, label in labels.items()]

@@ -22,6 +22,7 @@ from PIL import Image
 
 from toolchain.benchmark.machine import describe
 from toolchain.contract import Contract, read_contract_file
+from toolchain.data.limit import drawn
 from toolchain.goldens.pictures import PICTURES
 from toolchain.goldens.record import FOLDER, read_goldens
 from toolchain.runtimes.base import to_input, to_probabilities
@@ -101,12 +102,14 @@ def differences(path: Path, contract: Contract, pixels: np.ndarray) -> dict[str,
 
 
 def pixels_of_run(run: Path, photos: int) -> np.ndarray:
-    """The golden pictures and the first test photos, uint8 [n, size, size, 3]."""
+    """The golden pictures and a draw of test photos, uint8 [n, size, size, 3]."""
     inside = run / "export" / FOLDER
     names = [image.pixels for image in read_goldens(run / "export").images]
     golden = np.stack([np.asarray(Image.open(inside / name)) for name in names])
     dataset = Dataset.load(run / "data")
-    return np.concatenate([golden, dataset.pixels()[dataset.indices("test")[:photos]]])
+    tested = dataset.indices("test")
+    rows = tested[drawn(dataset.label_array()[tested], photos, seed=0)]
+    return np.concatenate([golden, dataset.pixels()[rows]])
 
 
 def summary(path: Path, contract: Contract, pixels: np.ndarray) -> dict[str, object]:

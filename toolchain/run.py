@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -30,6 +31,8 @@ from toolchain import __version__
 from toolchain.errors import InputError, MachineError, ModelError
 
 MANIFEST: Final = "manifest.json"
+# What a killed process leaves beside what it was about to replace.
+_STRAY: Final = re.compile(r"\.(?P<of>.+)\.(?P<what>tmp|old)-[0-9]+")
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _FIRST: Final = {
@@ -182,8 +185,14 @@ class Run:
     def publish(
         self, stage: str, key: str, made_from: Mapping[str, str] = _NOTHING
     ) -> Iterator[Path]:
-        """Gives an empty folder to fill; publishes it as the stage's folder if nothing raises."""
+        """Gives an empty folder to fill; publishes it as the stage's folder if nothing raises.
+
+        Raises:
+          InputError: a folder or file of that name is there that no stage made.
+          MachineError: the disk is full or the place cannot be written.
+        """
         started = time.monotonic()
+        self._keep_hands_off(stage)
         aside = self.folder / f".{stage}.tmp-{os.getpid()}"
         with writing(aside):
             aside.mkdir(parents=True)
@@ -193,6 +202,16 @@ class Run:
                 self._commit(stage, key, made_from, aside, time.monotonic() - started)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _keep_hands_off(self, stage: str) -> None:
+        """What is published replaces what was, but not an app's `android/` or a class `data/`."""
+        final = self.stage(stage)
+        if (final.exists() or final.is_symlink()) and not _made_by(stage, final):
+            raise InputError(
+                f"expected no folder {stage} or one that was published before, found another",
+                str(final),
+                "nothing was changed; give another place with --out or --runs, or delete it",
+            )
 
     def _commit(
         self, stage: str, key: str, made_from: Mapping[str, str], aside: Path, seconds: float
@@ -235,7 +254,7 @@ class Run:
         try:
             _sync(self.folder)
         finally:
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old, aside)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -258,17 +277,37 @@ class Run:
             yield
 
     def _sweep(self) -> None:
-        for stray in self.folder.glob(".*.tmp-*"):
-            if stray.is_dir():
-                shutil.rmtree(stray, ignore_errors=True)
-            else:
+        for stray in self.folder.iterdir():
+            name = _STRAY.fullmatch(stray.name)
+            if name is None:
+                continue
+            if name["what"] == "tmp" and not stray.is_dir():
                 stray.unlink(missing_ok=True)
-        for stray in self.folder.glob(".*.old-*"):
-            # Killed between the two renames: the complete old folder goes back to its name.
-            final = self.folder / stray.name[1:].split(".old-")[0]
-            if not final.exists() and (stray / MANIFEST).exists():
-                stray.rename(final)
-            shutil.rmtree(stray, ignore_errors=True)
+            elif name["what"] == "tmp":
+                shutil.rmtree(stray, ignore_errors=True)
+            elif _made_by(name["of"], stray):
+                # Killed between the two renames: the complete old folder goes back to its name.
+                if not (final := self.stage(name["of"])).exists():
+                    stray.rename(final)
+                _remove(stray, stray.with_name(stray.name.replace(".old-", ".tmp-")))
+
+
+def _remove(old: Path, aside: Path) -> None:
+    """Remove a folder under a name that says it is of no use, should this be killed halfway."""
+    if old.exists():
+        old.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _made_by(stage: str, folder: Path) -> bool:
+    """Whether a folder was published by a stage, of this version or another; or is empty."""
+    try:
+        if not any(folder.iterdir()):
+            return True
+        made: Any = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(made, dict) and made.get("stage") == stage
 
 
 @contextlib.contextmanager

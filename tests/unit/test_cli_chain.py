@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from toolchain.cli import chain
 from toolchain.cli.chain import STAGES, TUNE_ONNX, Stage, depends_on, needed, run_chain, say_next
+from toolchain.cli.options import open_run
 from toolchain.errors import ExitCode, InputError, StoppedError
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.run import Run, sha256_json
@@ -181,3 +183,14 @@ def test_what_a_stage_depends_on_is_looked_at_once(monkeypatch, tmp_path) -> Non
     monkeypatch.setattr(chain, "needed", lambda until, recipe: [stage])
     run_chain(recipe_for("fp32"), Run(tmp_path, "digits"), "data")
     assert looks == ["digits"]
+
+
+def test_results_do_not_go_into_the_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, a stage's folder would be a class the next time."""
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    table = {"data": {"path": "photos"}}
+    with pytest.raises(InputError, match="that of the photos") as caught:
+        open_run(parse_recipe(table, name="photos"), Path())
+    assert "--runs" in caught.value.remedy
+    assert open_run(parse_recipe(table, name="photos"), Path("runs")).folder == Path("runs/photos")

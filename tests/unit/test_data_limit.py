@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchain.data.duplicates import leaks, refuse_two_labels
-from toolchain.data.limit import shares, within
+from toolchain.data.limit import drawn, shares, within
 from toolchain.errors import DataError
 from toolchain.recipe.sections import LimitSection
 
@@ -82,3 +83,22 @@ def test_of_copies_in_two_given_splits_the_test_image_stays() -> None:
         1: "the same pixels are in test: test/a",
         6: "the same pixels are in validation: val/c",
     }
+
+
+def test_a_draw_has_every_class_in_proportion_and_is_no_beginning() -> None:
+    labels = np.repeat([0, 1, 2], [600, 300, 100])
+    places = drawn(labels, 100, seed=7)
+    assert Counter(labels[places].tolist()) == {0: 60, 1: 30, 2: 10}
+    assert (np.diff(places) > 0).all()
+    assert places[labels[places] == 0].max() > 400
+    assert np.array_equal(places, drawn(labels, 100, seed=7))
+    assert not np.array_equal(places, drawn(labels, 100, seed=8))
+
+
+@pytest.mark.parametrize("most", [None, 5, 6])
+def test_a_draw_of_all_is_all(most: int | None) -> None:
+    assert drawn(np.array([1, 0, 1, 1, 0]), most, seed=0).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_draw_of_nothing_is_nothing() -> None:
+    assert len(drawn(np.zeros(0, np.int64), 5, seed=0)) == 0

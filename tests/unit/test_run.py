@@ -203,6 +203,50 @@ def test_the_lock_drops_the_old_folder_when_the_new_one_is_there(run):
         assert strays(run) == [".lock"]
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"Main.kt": "fun main()"},
+        {MANIFEST: '{"name": "a web app", "icons": []}', "index.html": "<p>"},
+        {MANIFEST: '{"stage": "verify"}'},
+        {MANIFEST: "not ours"},
+    ],
+    ids=["app", "web app", "other stage", "unreadable"],
+)
+def test_a_folder_that_no_stage_made_is_not_replaced(run, own):
+    folder = run.stage("train")
+    folder.mkdir(parents=True)
+    for name, text in own.items():
+        (folder / name).write_text(text)
+    with pytest.raises(InputError, match="found another"), run.publish("train", "k1"):
+        pytest.fail("the stage began to work")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == own
+
+
+def test_a_file_where_the_stage_should_be_is_not_replaced(run):
+    run.folder.mkdir(parents=True)
+    run.stage("train").write_text("mine")
+    with pytest.raises(InputError, match="found another"):
+        publish(run)
+    assert run.stage("train").read_text() == "mine"
+
+
+def test_an_empty_folder_is_taken(run):
+    run.stage("train").mkdir(parents=True)
+    publish(run)
+    assert run.is_current("train", "k1")
+
+
+def test_the_sweep_leaves_what_only_looks_like_a_stray(run):
+    publish(run)
+    kept = [".keep.tmp-old", ".notes.old-draft", ".mine.old-7"]
+    for name in kept:
+        (run.folder / name).mkdir()
+        (run.folder / name / "text").write_text("mine")
+    with run.lock():
+        assert sorted(strays(run)) == sorted([".lock", *kept])
+
+
 def child(code, *arguments):
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],

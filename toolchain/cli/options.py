@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolchain.errors import InputError
-from toolchain.models import RECIPE_NAME, models_folder, shipped_recipes
+from toolchain.models import RECIPE_NAME, locate, models_folder, shipped_recipes
 from toolchain.recipe import Recipe, load_recipe
 from toolchain.run import Run
 
@@ -97,5 +97,17 @@ def _files_meant(name: str) -> list[Path]:
 
 
 def open_run(recipe: Recipe, runs: Path) -> Run:
-    """The run folder of a recipe."""
-    return Run(runs, recipe.name)
+    """The run folder of a recipe.
+
+    Raises:
+      InputError: it is the folder of the photos, where a stage's folder would be taken for a class.
+    """
+    run = Run(runs, recipe.name)
+    photos = recipe.data.path and locate(recipe.data.path, "datasets")
+    if photos and run.folder.resolve() == photos.resolve():
+        raise InputError(
+            "expected a folder for results, received that of the photos",
+            str(run.folder),
+            "give another place with --runs, or the recipe another name",
+        )
+    return run

@@ -193,12 +193,14 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     Raises:
       GateError: a gate was missed; nothing is published.
     """
+    from toolchain.data.limit import drawn
     from toolchain.verification import Photos, ask
     from toolchain.verification import verify as compare
     from toolchain.verification.metrics import telling
 
     dataset = published.dataset(recipe, run)
-    rows = dataset.indices("test")[: recipe.verify.images or None]
+    rows = dataset.indices("test")
+    rows = rows[drawn(dataset.label_array()[rows], recipe.verify.images or None, recipe.train.seed)]
     labels = dataset.label_array()[rows]
     with tensorflow(run, "verify"):
         from toolchain.export.reference import explain, reference_probabilities
@@ -227,13 +229,15 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
 
 
 def _client_resize(recipe: Recipe, asked: Sequence[Asked], photos: Photos) -> ClientResize | None:
-    """What MediaPipe's own resize would change, on the first test photos as they came."""
+    """What MediaPipe's own resize would change, on a draw of the test photos as they came."""
     from toolchain.data.access import read_some
+    from toolchain.data.limit import drawn
     from toolchain.data.source import open_source
     from toolchain.verification.client_resize import PHOTOS, client_resize
 
     def read() -> Iterator[tuple[int, bytes]]:
-        places = {name: place for place, name in enumerate(photos.names[:PHOTOS])}
+        chosen = drawn(photos.labels, PHOTOS, recipe.train.seed).tolist()
+        places = {photos.names[place]: place for place in chosen}
         for name, data in read_some(open_source(recipe), places.keys()):
             yield places[name], data
 

@@ -1,10 +1,11 @@
-"""`data.limit`: at most so many images of a split, its classes in proportion."""
+"""At most so many images, their classes in proportion: for `data.limit`, and to look at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toolchain.columns import Places
 from toolchain.data.split import positions
@@ -38,6 +39,22 @@ def within(
             places = np.flatnonzero(own & (of_image == label))
             kept[places[np.argsort(where[places], kind="stable")[quota:]]] = False
     return np.flatnonzero(kept).astype(np.int64)
+
+
+def drawn(labels: NDArray[np.int64], most: int | None, seed: int) -> Places:
+    """Places of at most so many of the images, int64 [n] ascending, drawn from the seed.
+
+    Never the first ones: layouts are read class by class.
+
+    Args:
+      labels: int64 [images], their classes.
+      most: how many; None takes all.
+    """
+    present, numbers = np.unique(labels, return_counts=True)
+    quotas = shares(most, dict(zip(present.tolist(), numbers.tolist(), strict=True)))
+    order = np.random.default_rng(seed).permutation(len(labels))
+    chosen = [order[labels[order] == label][:quota] for label, quota in quotas.items()]
+    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
 
 
 def shares(total: int | None, counts: Mapping[int, int]) -> dict[int, int]:

@@ -315,7 +315,7 @@ class VerifySection:
         0.5, "most points a file may lose against fp32", low=0.0, high=100.0
     )
     ptq_accuracy_drop: float = setting(2.0, "the same for int8-ptq", low=0.0, high=100.0)
-    images: int = setting(0, "of the test split; 0 takes all", low=0, high=10_000_000)
+    images: int = setting(0, "drawn from the test split; 0 takes all", low=0, high=10_000_000)
 
     def points_lost(self, precision: str) -> float:
         """The accuracy gate of a precision: how many points its files may lose against fp32."""
