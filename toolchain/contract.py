@@ -32,6 +32,7 @@ OUTPUT_KINDS: Final = ("probabilities", "logits")
 # Means, deviations and scales lie far inside; float32 arithmetic with them cannot overflow.
 MAX_REAL: Final = 1e9
 MIN_CROP: Final = 0.1
+MAX_SIZE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def parse_contract(text: str | bytes, where: str) -> Contract:
 
 def _preprocessing(data: dict[str, Any]) -> Preprocessing:
     found = Preprocessing(
-        size=_whole(data["size"], 1, 4096),
+        size=_whole(data["size"], 1, MAX_SIZE),
         mean=_real(data["mean"]),
         std=_positive(data["std"]),
         crop=_real(data["crop"], MIN_CROP, 1.0),

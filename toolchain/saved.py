@@ -127,8 +127,13 @@ def _tuple(arguments: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]
 
 
 def _scalar(kind: Any, data: Any, where: str) -> Any:
+    if kind is not float or type(data) is not int:
+        return _checked(kind, data, where)
     # JSON writes 1.0 as it likes; a whole number is a number too.
-    return float(data) if kind is float and type(data) is int else _checked(kind, data, where)
+    try:
+        return float(data)
+    except OverflowError as error:
+        raise ValueError(f"{where.lstrip('.')} is too large for a number") from error
 
 
 def _checked(kind: type[Any], data: Any, where: str) -> Any:

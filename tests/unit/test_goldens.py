@@ -221,6 +221,7 @@ def test_a_missed_step_exits_with_3_and_three_lines(folder: Path, monkeypatch) -
         (lambda folder: (folder / ONNX).write_bytes(b"x" * 100), "file"),
         (lambda folder: (folder / ONNX).unlink(), "file"),
         (lambda folder: (folder / "labels.txt").write_text("red\nblue\ngreen\n"), "labels"),
+        (lambda folder: (folder / "labels.txt").write_bytes(b"red\ngr\xfcn\nblue\n"), "labels"),
     ],
 )
 def test_a_changed_folder_is_caught(folder: Path, change, step: str) -> None:
@@ -268,12 +269,34 @@ def test_spoilt_goldens_are_an_error_of_the_folder(folder: Path, spoil) -> None:
         ("labels", ["one"]),
         ("files", {"../x.onnx": None}),
         ("size", "8"),
+        ("size", 0),
+        ("size", 1 << 20),
+        ("crop", 0.0),
+        ("crop", -5.0),
+        ("crop", float("nan")),
+        pytest.param("crop", 10**400, id="crop-overflow"),
     ],
 )
 def test_a_hostile_record_is_refused(folder: Path, key: str, value: object) -> None:
     data = record(folder) | {key: value}
     (folder / "goldens" / "goldens.json").write_text(json.dumps(data))
     with pytest.raises(ModelError):
+        replay(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("output", [[1.0], [1.0, 2.0]]),
+        ("probabilities", [[1e39] * 3] * 12),
+        ("tolerance", float("nan")),
+    ],
+)
+def test_hostile_answers_of_a_file_are_refused(folder: Path, key: str, value: object) -> None:
+    data = record(folder)
+    data["files"][ONNX][key] = value
+    (folder / "goldens" / "goldens.json").write_text(json.dumps(data))
+    with pytest.raises(ModelError, match="the golden vectors cannot be used"):
         replay(folder)
 
 
@@ -376,7 +399,12 @@ def test_a_client_that_forgets_to_dequantize_is_told_so(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "step"),
-    [("{}", "labels"), ('{"yellow": 1.0}', "labels"), ('{"red": NaN}', "output")],
+    [
+        ("{}", "labels"),
+        ('{"yellow": 1.0}', "labels"),
+        ('{"red": NaN}', "output"),
+        ('{"red": 1e39}', "output"),
+    ],
 )
 def test_answers_that_are_none_are_named(folder: Path, answer: str, step: str) -> None:
     path = folder / "answers.json"
@@ -384,6 +412,24 @@ def test_answers_that_are_none_are_named(folder: Path, answer: str, step: str) -
     finding = check_client(folder, path).finding
     assert finding is not None
     assert finding.step == step
+
+
+def test_scores_that_are_no_probabilities_are_not_explained(folder: Path) -> None:
+    random = np.random.default_rng(7)
+    scores = random.uniform(0, 1e30, (len(record(folder)["images"]), len(CLASSES)))
+    finding = check_client(folder, written(folder, scores)).finding
+    assert finding is not None
+    assert "no known mistake explains it" in finding.what
+
+
+def test_a_model_with_more_classes_than_the_goldens_is_told_of(folder: Path) -> None:
+    path = folder / "contract.json"
+    data = json.loads(path.read_text())
+    data["files"][ONNX]["contract"]["labels"].append("yellow")
+    path.write_text(json.dumps(data))
+    finding = check_client(folder, written(folder, answers_of(folder, right_pixels))).finding
+    assert finding is not None
+    assert finding.what == "class 3 is 'yellow', expected '(none)'"
 
 
 def test_the_best_class_alone_is_enough(folder: Path) -> None:

@@ -9,7 +9,6 @@ Probabilities by label: a client that keeps only its best classes gives only tho
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ from toolchain.contract import Contract, read_contract_file
 from toolchain.errors import InputError
 from toolchain.goldens.mistakes import pixel_mistakes, wrong_normalisations
 from toolchain.goldens.record import FOLDER, Finding, Goldens, read_goldens, rows_of
-from toolchain.goldens.replay import Replayed, golden_pixels
+from toolchain.goldens.replay import Replayed, compare_labels, golden_pixels
 from toolchain.images.decode import read_file
 from toolchain.runtimes import IsolatedRunner
 from toolchain.runtimes.base import to_input, to_probabilities
@@ -30,6 +29,7 @@ from toolchain.saved import load_as
 _REMEDY: Final = 'write {"model": FILE, "answers": {IMAGE: {LABEL: PROBABILITY}}}, see docs'
 
 
+_MAX_SCORE: Final = float(np.finfo(np.float32).max)
 # A mistake explains answers when what is left of the difference is at most this share of it.
 _EXPLAINED: Final = 0.25
 
@@ -87,7 +87,7 @@ def check_client(folder: Path, path: Path, tolerance: float | None = None) -> Re
         raise InputError(f"expected answers about some of {known}", str(path), _REMEDY)
     bound = answers.tolerance if tolerance is None else tolerance
     asked = [place for place, name in enumerate(names) if name in given.answers]
-    scores = _table(given, goldens, asked)
+    scores = compare_labels(entry.contract, goldens) or _table(given, goldens, asked)
     if isinstance(scores, Finding):
         return Replayed(given.model, "client", float("nan"), bound, scores)
     expected = rows_of(answers.probabilities)[asked]
@@ -96,7 +96,8 @@ def check_client(folder: Path, path: Path, tolerance: float | None = None) -> Re
         pixels = golden_pixels(folder, goldens)[0][asked]
         images = [read_file(folder / FOLDER / names[place]) for place in asked]
         case = _Case(folder / given.model, entry.contract, images, pixels, scores, expected)
-        close = max(bound, _EXPLAINED * difference)
+        # Probabilities lie at most 1 apart, however far off scores are that are none.
+        close = max(bound, _EXPLAINED * min(difference, 1.0))
         said = f"a probability is {difference:.3g} off, at most {bound:g} is allowed"
         finding = _explain(case, rows_of(answers.output)[asked], close, said)
     return Replayed(given.model, "client", difference, bound, finding)
@@ -112,7 +113,7 @@ def _table(
         for label, score in given.answers[goldens.images[image].file].items():
             if label not in places:
                 return Finding("labels", f"the model has no class {label!r:.60}")
-            if not math.isfinite(score):
+            if not abs(score) <= _MAX_SCORE:
                 return Finding("output", f"a score of {label!r:.60} is {score}")
             scores[row, places[label]] = score
     if np.isnan(scores).all(axis=1).any():

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.contract import MAX_SIZE, MIN_CROP
 from toolchain.errors import ModelError
 from toolchain.saved import load_as
 
@@ -121,19 +122,35 @@ def _problem(goldens: Goldens) -> str:
         return f"expected schema {SCHEMA}, received {goldens.schema}"
     if not 0 < len(goldens.images) <= _MAX_IMAGES or len(goldens.normalised) != 256:
         return f"expected 1 to {_MAX_IMAGES} images and 256 normalised values"
+    if not 1 <= goldens.size <= MAX_SIZE or not MIN_CROP <= goldens.crop <= 1:
+        return (
+            f"expected a size of 1 to {MAX_SIZE} and a crop of {MIN_CROP} to 1, "
+            f"received {goldens.size} and {goldens.crop:g}"
+        )
     if any(Path(name).name != name for name in [*names, *goldens.files]):
         return "a name leaves the folder"
-    for name, answers in goldens.files.items():
-        if rows_of(answers.probabilities).shape != shape:
-            return f"expected {list(shape)} probabilities of {name!r:.60}"
+    problems = (_answers_problem(name, one, shape) for name, one in goldens.files.items())
+    return next(filter(None, problems), "")
+
+
+def _answers_problem(name: str, answers: GoldenAnswers, shape: tuple[int, int]) -> str:
+    for rows in (rows_of(answers.probabilities), rows_of(answers.output)):
+        if rows.shape != shape or not np.isfinite(rows).all():
+            return f"expected {list(shape)} finite answers of {name!r:.60}"
+    if not 0 <= answers.tolerance <= 1:
+        return f"expected a tolerance of 0 to 1 for {name!r:.60}, received {answers.tolerance:g}"
     return ""
 
 
 def rows_of(rows: Rows) -> NDArray[np.float32]:
-    """Rows as float32 [images, classes]; an empty array where they differ in length."""
+    """Rows as float32 [images, classes]; an empty array where they differ in length.
+
+    What is too large for float32 becomes inf.
+    """
     if len({len(row) for row in rows}) != 1:
         return np.empty((0, 0), np.float32)
-    return np.asarray(rows, np.float32)
+    with np.errstate(over="ignore"):
+        return np.asarray(rows, np.float64).astype(np.float32)
 
 
 def plain(array: NDArray[np.generic]) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -140,11 +141,13 @@ def _is_exact(data: bytes, frame: Frame) -> bool:
 
 def _labels_file(folder: Path, goldens: Goldens) -> Finding | None:
     path = folder / LABELS_FILE
-    if path.is_file() and path.read_text(encoding="utf-8").split("\n")[:-1] != list(goldens.labels):
-        return Finding(
-            "labels", f"{LABELS_FILE} has other labels, or another order, than at export"
-        )
-    return None
+    if not path.is_file():
+        return None
+    # Saved in another encoding it holds bytes that are no UTF-8, which are no label.
+    found = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+    if found == list(goldens.labels):
+        return None
+    return Finding("labels", f"{LABELS_FILE} has other labels, or another order, than at export")
 
 
 def _replay_file(
@@ -162,7 +165,7 @@ def _replay_file(
         finding = (
             finding
             or _file(path, entry, answers)
-            or _labels(entry.contract, goldens)
+            or compare_labels(entry.contract, goldens)
             or _normalisation(entry.contract.preprocessing, goldens)
         )
         if finding is None:
@@ -188,16 +191,13 @@ def _file(path: Path, entry: ContractEntry, answers: GoldenAnswers) -> Finding |
     return None
 
 
-def _labels(contract: Contract, goldens: Goldens) -> Finding | None:
-    pairs = zip(contract.labels, goldens.labels, strict=False)
-    place = next((i for i, (ours, golden) in enumerate(pairs) if ours != golden), None)
-    if place is None and len(contract.labels) == len(goldens.labels):
-        return None
-    place = place or 0
-    return Finding(
-        "labels",
-        f"class {place} is {contract.labels[place]!r:.60}, expected {goldens.labels[place]!r:.60}",
-    )
+def compare_labels(contract: Contract, goldens: Goldens) -> Finding | None:
+    """The first class that differs between a file's contract and the goldens."""
+    pairs = itertools.zip_longest(contract.labels, goldens.labels, fillvalue="(none)")
+    for place, (ours, golden) in enumerate(pairs):
+        if ours != golden:
+            return Finding("labels", f"class {place} is {ours!r:.60}, expected {golden!r:.60}")
+    return None
 
 
 def _normalisation(way: Preprocessing, goldens: Goldens) -> Finding | None:
