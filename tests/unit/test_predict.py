@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from tiny_onnx import write_float_onnx
 
-from toolchain.cli.predict import predict
+from toolchain.cli.predict import find_images, predict
+from toolchain.errors import ImageError
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +33,35 @@ def test_a_name_that_is_no_utf8_comes_back_from_the_json(model, tmp_path, capfdb
     (image,) = json.loads(capfdbinary.readouterr().out.decode("ascii"))["images"]
     assert os.fsencode(image["image"]) == os.fsencode(path)
     assert image["top"][0]["label"] == "red"
+
+
+def test_a_folder_means_its_photos_and_not_what_is_named_like_one(tmp_path: Path) -> None:
+    shown = [photo(tmp_path / "a.jpg"), photo(tmp_path / "below" / "b.PNG")]
+    for hidden in ("._a.jpg", ".cache/c.jpg", "__MACOSX/a.jpg"):
+        photo(tmp_path / hidden)
+    (tmp_path / "d.jpg").mkdir()
+    (tmp_path / "notes.txt").write_text("no photo")
+    assert find_images([tmp_path]) == shown
+
+
+def test_a_hidden_folder_that_was_asked_for_is_read(tmp_path: Path) -> None:
+    asked = photo(tmp_path / ".photos" / "a.jpg")
+    assert find_images([asked.parent]) == [asked]
+
+
+def test_one_damaged_photo_leaves_the_others_their_answers(model, tmp_path, capsys) -> None:
+    for name, colour in (("a.png", "red"), ("c.png", "blue")):
+        photo(tmp_path / name, colour)
+    (tmp_path / "b.png").write_bytes(b"no photo")
+    with pytest.raises(ImageError, match="1 of 3 photos have no answer") as caught:
+        predict(model, [tmp_path], as_json=True)
+    assert caught.value.where == str(tmp_path / "b.png")
+    first, bad, last = json.loads(capsys.readouterr().out)["images"]
+    assert [entry["top"][0]["label"] for entry in (first, last)] == ["red", "blue"]
+    assert set(bad) == {"image", "error"}
+
+
+def test_no_photo_with_an_answer_is_an_error_without_json_too(model, tmp_path) -> None:
+    (tmp_path / "b.png").write_bytes(b"no photo")
+    with pytest.raises(ImageError, match="1 of 1 photos"):
+        predict(model, [tmp_path / "b.png"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from toolchain.cli.answer import print_json
-from toolchain.errors import InputError
+from toolchain.errors import ImageError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from toolchain.contract import Contract
 
 _IMAGES_A_STEP: Final = 16
+# Label and probability of the best classes.
+Best = list[tuple[str, float]]
+Answer = Best | ImageError
 
 
 def predict(
@@ -61,15 +64,19 @@ def predict(
         print_json(_as_json(file, contract, answers), indent=1)
     else:
         _show(file, answers)
+    _require_all(answers)
 
 
 def find_images(given: list[Path]) -> list[Path]:
     """The images that paths mean: a file is itself, a folder all images under it, sorted.
 
+    Of a folder what is hidden is left out, as the data stage does: systems keep shadows of photos
+    under names like theirs.
+
     Raises:
       ImageError: a path is missing, or a folder holds no image.
     """
-    from toolchain.errors import ImageError
+    from toolchain.data.entries import is_hidden
     from toolchain.images.decode import SUFFIXES
 
     found: list[Path] = []
@@ -77,7 +84,13 @@ def find_images(given: list[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        inside = sorted(
+            below
+            for below in path.rglob("*")
+            if below.suffix.lower() in SUFFIXES
+            and not is_hidden(below.relative_to(path).as_posix())
+            and below.is_file()
+        )
         if not inside:
             raise ImageError(
                 "expected images in the folder, found none", str(path), "check the path"
@@ -86,26 +99,36 @@ def find_images(given: list[Path]) -> list[Path]:
     return found
 
 
-def _answers(runner: Any, paths: list[Path], top: int) -> list[tuple[Path, list[Any]]]:
+def _answers(runner: Any, paths: list[Path], top: int) -> list[tuple[Path, Answer]]:
     from toolchain.images.decode import read_file
+    from toolchain.images.preprocess import pixels_of
     from toolchain.terminal import track
 
-    images = ((str(path), read_file(path)) for path in track(paths, "predict"))
-    rows = zip(paths, _probabilities(runner, images), strict=True)
-    return [(path, _best(row, runner.contract.labels, top)) for path, row in rows]
+    frame, bad = runner.contract.preprocessing.frame, dict[Path, ImageError]()
+
+    def photos() -> Iterator[NDArray[np.uint8]]:
+        for path in track(paths, "predict"):
+            try:
+                pixels = pixels_of(read_file(path), str(path), frame)
+            except ImageError as error:
+                bad[path] = error
+            else:
+                yield pixels
+
+    good = [_best(row, runner.contract.labels, top) for row in _probabilities(runner, photos())]
+    left = iter(good)
+    return [(path, bad[path] if path in bad else next(left)) for path in paths]
 
 
 def _probabilities(
-    runner: Any, images: Iterable[tuple[str, bytes]]
+    runner: Any, photos: Iterable[NDArray[np.uint8]]
 ) -> Iterator[NDArray[np.float32]]:
-    """What the file answers for each image, given as its name and its bytes: [classes]."""
+    """What the file answers for each photo, uint8 [size, size, 3]: [classes]."""
     import numpy as np
 
-    from toolchain.images.preprocess import pixels_of
-
-    frame, left = runner.contract.preprocessing.frame, iter(images)
+    left = iter(photos)
     while step := list(itertools.islice(left, _IMAGES_A_STEP)):
-        yield from runner.run(np.stack([pixels_of(data, name, frame) for name, data in step]))
+        yield from runner.run(np.stack(step))
 
 
 def _submit(runner: Any, given: list[Path], path: Path) -> None:
@@ -117,6 +140,7 @@ def _submit(runner: Any, given: list[Path], path: Path) -> None:
     """
     from toolchain.data.sources.base import as_png
     from toolchain.data.sources.digit_csv import read_unlabelled
+    from toolchain.images.preprocess import pixels_of
     from toolchain.run import write_text
     from toolchain.terminal import say, track
 
@@ -125,15 +149,15 @@ def _submit(runner: Any, given: list[Path], path: Path) -> None:
             f"expected one CSV of pixels for --submission, received {len(given)} paths",
             remedy="for example: toolchain predict MODEL test.csv --submission submission.csv",
         )
-    numbers: list[int] = []
+    frame, numbers = runner.contract.preprocessing.frame, list[int]()
 
-    def images() -> Iterator[tuple[str, bytes]]:
+    def photos() -> Iterator[NDArray[np.uint8]]:
         for number, pixels in track(read_unlabelled(given[0]), "predict"):
             numbers.append(number)
-            yield f"{given[0]}, row {number}", as_png(pixels)
+            yield pixels_of(as_png(pixels), f"{given[0]}, row {number}", frame)
 
     labels = [
-        _best(row, runner.contract.labels, 1)[0][0] for row in _probabilities(runner, images())
+        _best(row, runner.contract.labels, 1)[0][0] for row in _probabilities(runner, photos())
     ]
     text = io.StringIO()
     rows = zip(numbers, labels, strict=True)
@@ -142,32 +166,52 @@ def _submit(runner: Any, given: list[Path], path: Path) -> None:
     say(f"wrote {path}: {len(labels):,} rows")
 
 
-def _best(row: NDArray[np.float32], labels: tuple[str, ...], top: int) -> list[tuple[str, float]]:
+def _best(row: NDArray[np.float32], labels: tuple[str, ...], top: int) -> Best:
     order = sorted(range(len(labels)), key=lambda place: -row[place])[:top]
     return [(labels[place], float(row[place])) for place in order]
 
 
-def _as_json(file: Path, contract: Contract, answers: list[tuple[Path, Any]]) -> dict[str, Any]:
+def _as_json(file: Path, contract: Contract, answers: list[tuple[Path, Answer]]) -> dict[str, Any]:
     return {
         "file": str(file),
         "model": contract.name,
         "precision": contract.precision,
-        "images": [
-            {
-                "image": str(path),
-                "top": [{"label": label, "probability": round(p, 6)} for label, p in best],
-            }
-            for path, best in answers
-        ],
+        "images": [{"image": str(path), **_plain(answer)} for path, answer in answers],
     }
 
 
-def _show(file: Path, answers: list[tuple[Path, list[tuple[str, float]]]]) -> None:
+def _plain(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, ImageError):
+        return {"error": answer.what}
+    return {"top": [{"label": label, "probability": round(p, 6)} for label, p in answer]}
+
+
+def _show(file: Path, answers: list[tuple[Path, Answer]]) -> None:
     from toolchain.terminal import table
 
-    rows = [
+    table(
+        file.name,
+        ("image", "class", "probability"),
+        [row for path, answer in answers for row in _rows(path, answer)],
+    )
+
+
+def _rows(path: Path, answer: Answer) -> list[tuple[str, str, str]]:
+    if isinstance(answer, ImageError):
+        return [(path.name, answer.what, "")]
+    return [
         (path.name if place == 0 else "", label, f"{100 * probability:.1f} %")
-        for path, best in answers
-        for place, (label, probability) in enumerate(best)
+        for place, (label, probability) in enumerate(answer)
     ]
-    table(file.name, ("image", "class", "probability"), rows)
+
+
+def _require_all(answers: list[tuple[Path, Answer]]) -> None:
+    """End with an error when there is a photo without an answer, after the others had theirs.
+
+    Raises:
+      ImageError: what was wrong with the first.
+    """
+    bad = [answer for _, answer in answers if isinstance(answer, ImageError)]
+    if bad:
+        what = f"{len(bad):,} of {len(answers):,} photos have no answer: {bad[0].what}"
+        raise ImageError(what, bad[0].where, bad[0].remedy)
