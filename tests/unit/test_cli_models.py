@@ -111,7 +111,8 @@ def test_predict_with_a_text_file_named_jpg(tmp_path: Path, call) -> None:
     error, out, _ = call("predict", write_float_onnx(tmp_path), tmp_path / "no.jpg", "--json")
     assert isinstance(error, ImageError)
     assert error.exit_code == 2
-    assert out == ""
+    (image,) = json.loads(out)["images"]
+    assert "cannot be decoded" in image["error"]
     assert len(error.lines()) <= 3
 
 

@@ -59,9 +59,3 @@ def test_one_damaged_photo_leaves_the_others_their_answers(model, tmp_path, caps
     first, bad, last = json.loads(capsys.readouterr().out)["images"]
     assert [entry["top"][0]["label"] for entry in (first, last)] == ["red", "blue"]
     assert set(bad) == {"image", "error"}
-
-
-def test_no_photo_with_an_answer_is_an_error_without_json_too(model, tmp_path) -> None:
-    (tmp_path / "b.png").write_bytes(b"no photo")
-    with pytest.raises(ImageError, match="1 of 1 photos"):
-        predict(model, [tmp_path / "b.png"])
