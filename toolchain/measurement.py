@@ -47,7 +47,8 @@ class Measurement:
       file, sha256, format, precision: which; a text is empty where it is not known.
       runtime: "litert", "onnxruntime" or "keras"; provider: what it was asked to run on.
       threads, batch: how; batch 1 is MLPerf's single stream, a larger one its offline scenario.
-      bytes, zipped_bytes: as it is, and deflated as in an app's package.
+      bytes, zipped_bytes: as it is, 0 where a phone's log does not tell; and deflated as in an
+        app's package.
       latency: None when there are no numbers; `failure` then says why.
       load_ms, first_ms: opening the file; the first inference.
       peak_mib: peak memory of the child process that ran it, MiB.

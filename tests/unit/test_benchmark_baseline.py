@@ -26,7 +26,7 @@ def row(p50: float = 1.0, share: float = 0.01, **changes: object) -> Measurement
     made = values.measured("digits.fp32.onnx", p50)
     latency = dataclasses.replace(made.latency, p50_ms=values.near(p50, share))
     top1 = Interval(0.98, 0.975, 0.985)
-    return dataclasses.replace(made, latency=latency, top1=top1, **changes)
+    return dataclasses.replace(made, **{"latency": latency, "top1": top1} | changes)
 
 
 def verdicts(now: Benchmark, before: Benchmark) -> dict[str, str]:
@@ -98,6 +98,35 @@ def test_another_machine_or_other_photos_are_not_compared() -> None:
     other = dataclasses.replace(session(row()), data_sha256="e")
     texts = [one.text for one in compare(session(row()), other, LIMITS)]
     assert any("the test photos are others" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("machine", "reason"),
+    [
+        ({"phone": "Pixel", "processor": "Tensor"}, ""),
+        ({"phone": "Galaxy", "processor": "Tensor"}, "the phone is another"),
+        ({"phone": "Pixel", "processor": "Exynos"}, "the processor is another"),
+        ({"phone": "Pixel"}, "the processor is not known"),
+    ],
+)
+def test_phones_are_compared_when_they_are_known_to_be_the_same(
+    machine: dict[str, str], reason: str
+) -> None:
+    one = {"phone": "Pixel", "processor": "Tensor"}
+    before = Benchmark(one, "", "", (row(),))
+    now = Benchmark(machine, "", "", (row(9.0),))
+    told = [found for found in compare(now, before, LIMITS) if "bytes" not in found.text]
+    assert (told[0].verdict, reason in told[0].text) == (
+        "not compared" if reason else "regression",
+        True,
+    )
+
+
+def test_logs_without_processor_or_size_are_not_compared() -> None:
+    log = Benchmark({"phone": "phone"}, "", "", (row(bytes=0, top1=None),))
+    found = compare(log, log, LIMITS)
+    assert [one.verdict for one in found] == ["not compared"] * 2
+    assert ["processor is not known" in one.text for one in found] == [True, False]
 
 
 def test_a_row_that_the_baseline_has_not_is_said() -> None:

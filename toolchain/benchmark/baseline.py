@@ -7,7 +7,7 @@ to lie beyond its limit. What may or may not is inconclusive, which is said and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +15,9 @@ from toolchain.measurement import Benchmark, Measurement
 from toolchain.recipe.sections import BenchmarkSection
 from toolchain.values import Interval
 
-# What must be the same for latencies of two sessions to be compared at all.
-_SAME_MACHINE: Final = ("processor", "logical cores", "architecture")
+# What must be the same for latencies of two sessions to be compared at all. A phone's log tells
+# the first two at most, this machine all but the first.
+_SAME_MACHINE: Final = ("phone", "processor", "logical cores", "architecture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def compare(now: Benchmark, before: Benchmark, limits: BenchmarkSection) -> list
       limits: its latency_limit and size_limit are shares, its accuracy_limit is in points.
     """
     old = {_key(row): row for row in before.measurements}
-    other = [one for one in _SAME_MACHINE if now.machine.get(one) != before.machine.get(one)]
+    other = _other_machine(now.machine, before.machine)
     findings: list[Finding] = []
     for row in now.measurements:
         past = old.get(_key(row))
@@ -51,9 +52,17 @@ def compare(now: Benchmark, before: Benchmark, limits: BenchmarkSection) -> list
         else:
             findings += _latency(row, past, limits.latency_limit, other)
             findings += _of_file(row, past, now, before, limits)
-    if not any(one.verdict != "not compared" for one in findings):
+    if not any(_key(row) in old for row in now.measurements):
         findings.append(Finding("not compared", "no row of the baseline was measured"))
     return findings
+
+
+def _other_machine(now: Mapping[str, str], before: Mapping[str, str]) -> str:
+    """Why two sessions' latencies are not compared; empty when their machine is the same."""
+    if not (now.get("processor") and before.get("processor")):
+        return "the processor is not known"
+    other = [one for one in _SAME_MACHINE if now.get(one) != before.get(one)]
+    return f"the {other[0]} is another" if other else ""
 
 
 def _key(row: Measurement) -> tuple[str, str, str, int, int]:
@@ -67,11 +76,9 @@ def label(row: Measurement) -> str:
     return f"{row.file} on {row.provider}{threads}{batch}"
 
 
-def _latency(
-    row: Measurement, past: Measurement, limit: float, other: list[str]
-) -> Iterator[Finding]:
+def _latency(row: Measurement, past: Measurement, limit: float, other: str) -> Iterator[Finding]:
     if other:
-        yield Finding("not compared", f"{label(row)}: latency, the {other[0]} is another")
+        yield Finding("not compared", f"{label(row)}: latency, {other}")
         return
     if row.latency is None or past.latency is None:
         return
@@ -93,13 +100,7 @@ def _of_file(
     """What is the same in every row of a file is told with its single stream."""
     if row.batch != 1:
         return
-    grown = row.bytes / past.bytes - 1
-    verdict = "regression" if grown > limits.size_limit else "fine"
-    yield Finding(
-        verdict,
-        f"{label(row)}: {row.bytes:,} bytes, {grown:+.1%} against the baseline, "
-        f"{limits.size_limit:+.1%} is allowed",
-    )
+    yield _size(row, past, limits.size_limit)
     if row.top1 is None or past.top1 is None:
         return
     if now.data_sha256 != before.data_sha256:
@@ -111,6 +112,17 @@ def _of_file(
         _judged(points, limits.accuracy_limit),
         f"{label(row)}: top-1 {100 * row.top1.value:.2f} %, lost {points.value:.2f} points "
         f"({points.low:.2f} to {points.high:.2f}), {limits.accuracy_limit:g} is allowed",
+    )
+
+
+def _size(row: Measurement, past: Measurement, limit: float) -> Finding:
+    if not (row.bytes and past.bytes):
+        return Finding("not compared", f"{label(row)}: size, a log does not tell it")
+    grown = row.bytes / past.bytes - 1
+    return Finding(
+        "regression" if grown > limit else "fine",
+        f"{label(row)}: {row.bytes:,} bytes, {grown:+.1%} against the baseline, "
+        f"{limit:+.1%} is allowed",
     )
 
 
