@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny_network import contract
 
 from toolchain.benchmark.phone_log import read_phone_log
+from toolchain.contract import ExportedModel
 from toolchain.errors import InputError
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.saved import save_value
@@ -39,6 +41,19 @@ def test_a_log_of_adb_shell() -> None:
     assert made.date == "2026-11-02T10:11:12+00:00"
     assert made.command.startswith("benchmark_on_phone.py")
     assert made.noise is None
+
+
+@pytest.mark.parametrize(("size", "known"), [(602_003, True), (602_100, False)])
+def test_an_export_of_another_size_is_not_what_was_timed(
+    tmp_path: Path, size: int, known: bool
+) -> None:
+    path = tmp_path / "digits.int8-qat.tflite"
+    path.write_bytes(bytes(size))
+    model = ExportedModel(path, "a" * 64, contract("tflite"))
+    text = (LOGS / "shell.log").read_text()
+    (row,) = read_phone_log(text, "shell.log", {path.name: model}).measurements
+    assert row.sha256 == ("a" * 64 if known else "")
+    assert (row.bytes, row.zipped_bytes is None) == (602_003 if known else 602_000, not known)
 
 
 def test_a_log_of_logcat_with_two_models() -> None:

@@ -1,9 +1,11 @@
-"""What `toolchain benchmark` takes from a run's folder: photos, and evidence of its files."""
+"""What `toolchain benchmark` takes from a run's folder and keeps in it."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pytest
 from finished_run import export_again, finished_run
 from photo_files import class_folders, write_folder
 
@@ -11,6 +13,18 @@ from toolchain.cli import benchmarking, published
 from toolchain.data.stage import build_dataset
 from toolchain.recipe import parse_recipe
 from toolchain.run import Run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return finished_run(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def run(finished: Run, tmp_path: Path) -> Run:
+    """A finished run to change."""
+    shutil.copytree(finished.folder, tmp_path / "digits")
+    return Run(tmp_path, "digits")
 
 
 def test_photos_that_the_data_stage_left_out_are_not_decoded(tmp_path: Path) -> None:
@@ -26,10 +40,18 @@ def test_photos_that_the_data_stage_left_out_are_not_decoded(tmp_path: Path) -> 
     assert set(taken.encoded) <= set(photos.values()) - {b"no photo"}
 
 
-def test_files_that_were_exported_again_have_no_accuracy_until_they_are_verified(
-    tmp_path: Path,
-) -> None:
-    run = finished_run(tmp_path)
+def test_files_that_were_exported_again_have_no_accuracy_until_they_are_verified(run: Run) -> None:
     assert len(benchmarking._verified(run, published.exported(run))) == 4
     export_again(run)
     assert benchmarking._verified(run, published.exported(run)) == {}
+
+
+def test_logs_of_one_name_are_kept_beside_each_other(run: Run, tmp_path: Path) -> None:
+    log = tmp_path / "phone.log"
+    text = (Path(__file__).parent / "phone_logs" / "shell.log").read_text()
+    for phone in ("Maker Model 7", "Other Model 8", "Maker Model 7"):
+        log.write_text(text.replace("Maker Model 7", phone))
+        benchmarking.import_log(log, run)
+    kept = published.phones(run)
+    assert [one.machine["phone"] for one in kept.values()] == ["Maker Model 7", "Other Model 8"]
+    assert next(iter(kept)).startswith("maker-model-7-2026-11-02t101112-0000-")

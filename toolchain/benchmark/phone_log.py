@@ -53,6 +53,8 @@ _REPLACED: Final = re.compile(
 )
 # A median of n normal runs varies by sqrt(pi / 2) times what their mean varies by.
 _MEDIAN_FACTOR: Final = math.sqrt(math.pi / 2)
+# The tool tells sizes to six digits.
+_TOLD_TO: Final = 1e-5
 _Z95: Final = 1.959963984540054
 
 
@@ -78,7 +80,8 @@ def read_phone_log(
 
     Args:
       text: the log; name: of its file.
-      exported: file name -> the export that was pushed to the phone; gives hash and sizes.
+      exported: file name -> the export that may have been pushed to the phone; one of the size in
+        the log gives hash, precision and zipped size.
 
     Raises:
       InputError: it is no log of benchmark_model.
@@ -139,7 +142,7 @@ def _note(entry: _Entry, line: str) -> None:
 
 def _row(entry: _Entry, exported: Mapping[str, ExportedModel]) -> Measurement:
     file = PurePosixPath(entry.graph).name
-    model = exported.get(file)
+    model = _pushed(entry, exported.get(file))
     finished = entry.init_us is not None and entry.first_us is not None
     latency = _latency(entry.counts) if finished else None
     return Measurement(
@@ -160,6 +163,14 @@ def _row(entry: _Entry, exported: Mapping[str, ExportedModel]) -> Measurement:
         nodes=entry.nodes,
         failure="" if latency else _why(entry, finished),
     )
+
+
+def _pushed(entry: _Entry, model: ExportedModel | None) -> ExportedModel | None:
+    """The export of the same name, if its size is the one in the log: else it is a later one."""
+    if model is None:
+        return None
+    same = math.isclose(model.path.stat().st_size, entry.bytes, rel_tol=_TOLD_TO)
+    return model if same else None
 
 
 def _why(entry: _Entry, finished: bool) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
 import itertools
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 KERAS_WORKER: Final = "toolchain.export.keras_worker"
 _PHOTOS: Final = 16
+_NAME_CHARACTERS: Final = 80
 
 
 def measure_run(recipe: Recipe, run: Run, out: Path) -> None:
@@ -131,9 +134,17 @@ def import_log(log: Path, run: Run) -> Benchmark:
     result = read_phone_log(text, log.name, exported)
     show(result)
     if finished:
-        _keep_phone(run, log.stem, result)
+        _keep_phone(run, _kept_as(result, text), result)
         say(f"  kept in {run.stage(published.PHONES)}")
     return result
+
+
+def _kept_as(result: Benchmark, text: str) -> str:
+    """A name for a log that no other one has, in the order of phones and dates."""
+    told = f"{result.machine['phone']} {result.date}"
+    words = re.findall("[a-z0-9]+", told.lower().replace(":", ""))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return "-".join(["-".join(words)[:_NAME_CHARACTERS], digest[:12]])
 
 
 def _keep_phone(run: Run, name: str, result: Benchmark) -> None:
