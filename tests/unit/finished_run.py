@@ -14,6 +14,7 @@ from toolchain.cli.chain import STAGES
 from toolchain.contract import CONTRACT_FILE, Contract, ContractEntry, TensorSpec
 from toolchain.contract import write_contract_file as contract_text
 from toolchain.images.preprocess import Preprocessing
+from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.report import RunValues
 from toolchain.run import Run
 from toolchain.saved import save_value
@@ -37,6 +38,7 @@ def finished_run(root: Path, name: str = "digits", made: RunValues | None = None
         assert made.quantized is not None
         dataclasses.replace(made.quantized, folder=out).save()
     with run.publish("export", "k") as out:
+        (out / RECIPE_FILE).write_text(recipe_toml(recipe))
         (out / CONTRACT_FILE).write_text(contract_text(dict(_exported(made, out))))
     with run.publish("verify", "k", _digests(run, "data", "export")) as out:
         save_value(made.verification, out / "verification.json")

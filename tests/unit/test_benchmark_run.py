@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from finished_run import export_again, finished_run
 from photo_files import class_folders, write_folder
 
 from toolchain.cli import benchmarking, published
+from toolchain.cli.benchmark import _chosen
 from toolchain.data.stage import build_dataset
-from toolchain.recipe import parse_recipe
+from toolchain.recipe import Recipe, parse_recipe
 from toolchain.run import Run
 
 
@@ -55,3 +57,26 @@ def test_logs_of_one_name_are_kept_beside_each_other(run: Run, tmp_path: Path) -
     kept = published.phones(run)
     assert [one.machine["phone"] for one in kept.values()] == ["Maker Model 7", "Other Model 8"]
     assert next(iter(kept)).startswith("maker-model-7-2026-11-02t101112-0000-")
+
+
+def test_a_run_is_timed_as_its_own_recipe_says_unless_another_is_given(run: Run) -> None:
+    recipe = published.recipe(run)
+    chosen = _chosen([Path("a.onnx"), run.folder], "", "", ["benchmark.runs=77"])
+    assert (chosen.name, chosen.train) == (recipe.name, recipe.train)
+    assert chosen.benchmark == dataclasses.replace(recipe.benchmark, runs=77)
+    assert _chosen([run.folder], "cats-vs-dogs-mobilenetv2", "", None).name.startswith("cats")
+    assert _chosen([Path("a.onnx")], "", "", None).name == "digits"
+
+
+def test_photos_are_those_of_the_runs_recipe(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Recipe, Path]] = []
+
+    def stop(recipe: Recipe, run: Run) -> None:
+        asked.append((recipe, run.folder))
+        raise StopIteration
+
+    recipe = published.recipe(run)
+    monkeypatch.setattr(benchmarking, "_photos", stop)
+    with pytest.raises(StopIteration):
+        benchmarking.measure_targets([run.folder], recipe)
+    assert asked == [(recipe, run.folder)]

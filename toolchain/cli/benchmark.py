@@ -22,6 +22,7 @@ from toolchain.cli.options import (
 
 if TYPE_CHECKING:
     from toolchain.measurement import Benchmark
+    from toolchain.recipe import Recipe
 
 
 def benchmark(
@@ -32,7 +33,7 @@ def benchmark(
             help="A run's folder, or .tflite and .onnx files; without any the recipe's run.",
         ),
     ] = None,
-    recipe: RecipeOption = "digits",
+    recipe: RecipeOption = "",
     data: DataOption = "",
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,
@@ -58,20 +59,21 @@ def benchmark(
     """Time every file on its runtime, each in processes of its own, with intervals.
 
     Without files, everything before it is brought up to date first, and the results are kept in
-    the run. Example: toolchain benchmark model.int8-qat.onnx --against baseline.json
+    the run. Settings are the recipe's: of the first RUN its own, or else digits', unless --recipe
+    is given. Example: toolchain benchmark model.int8-qat.onnx --against baseline.json
     """
     from toolchain.benchmark.plan import quick as shortened
     from toolchain.cli import benchmarking, published
     from toolchain.cli.chain import run_chain
 
-    chosen = find_recipe(recipe, data, overrides)
+    chosen = _chosen(targets or [], recipe, data, overrides)
     if quick:
         chosen = dataclasses.replace(chosen, benchmark=shortened(chosen.benchmark))
     if log:
         run = benchmarking.open_finished(targets[0]) if targets else open_run(chosen, runs)
         result = benchmarking.import_log(log, run)
     elif targets:
-        result = benchmarking.measure_targets(targets, chosen.benchmark)
+        result = benchmarking.measure_targets(targets, chosen)
     else:
         run = open_run(chosen, runs)
         run_chain(chosen, run, "benchmark", force=force)
@@ -79,6 +81,16 @@ def benchmark(
     _give(result, output, as_json)
     if against:
         benchmarking.hold_against(result, against, chosen.benchmark)
+
+
+def _chosen(targets: list[Path], recipe: str, data: str, overrides: list[str] | None) -> Recipe:
+    """The recipe that is asked for, or else that of the first run among the targets."""
+    from toolchain.cli import benchmarking, published
+
+    folders = [target for target in targets if target.is_dir()]
+    if folders and not (recipe or data):
+        return published.recipe(benchmarking.open_finished(folders[0]), overrides)
+    return find_recipe(recipe or "digits", data, overrides)
 
 
 def _give(result: Benchmark, output: Path | None, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -58,15 +59,16 @@ def show_run(run: Run) -> None:
     show(published.timings(run))
 
 
-def measure_targets(targets: Sequence[Path], section: BenchmarkSection) -> Benchmark:
-    """Time the files of finished runs, and files alone.
+def measure_targets(targets: Sequence[Path], recipe: Recipe) -> Benchmark:
+    """Time the files of finished runs, and files alone, as the recipe's [benchmark] says.
+
+    Decoding is timed on photos of the first run, or on a made-up one.
 
     Raises:
       ModelError: a file carries no contract, or is damaged.
     """
     from toolchain.benchmark.candidate import candidates
     from toolchain.benchmark.harness import benchmark
-    from toolchain.benchmark.preparation import made_up
 
     exported: list[ExportedModel] = []
     verified: dict[str, FileVerification] = {}
@@ -76,11 +78,13 @@ def measure_targets(targets: Sequence[Path], section: BenchmarkSection) -> Bench
         exported += found
         verified |= known
         digests.add(digest)
+    section = recipe.benchmark
+    folders = [target for target in targets if target.is_dir()]
     result = benchmark(
         candidates(exported, section),
         section,
         verified,
-        made_up(),
+        _photos(recipe, open_finished(folders[0]) if folders else None),
         command=typed_command(),
         data_sha256=digests.pop() if len(digests) == 1 else "",
     )
@@ -187,20 +191,20 @@ def _digest(run: Run, stage: str) -> str:
     return manifest.digest() if manifest else ""
 
 
-def _photos(recipe: Recipe, run: Run) -> Photos:
+def _photos(recipe: Recipe, run: Run | None) -> Photos:
     """The first photos of the run's dataset; a made-up one when they are not there any more."""
     from toolchain.benchmark.preparation import Photos, made_up
     from toolchain.columns import Index, Texts
     from toolchain.data.access import read_some
     from toolchain.data.source import open_source
 
-    # Of the source's photos only those that were decoded before: others may be unreadable.
-    names = Index(Texts(published.dataset_facts(run).names)).keys()
-    try:
-        found = itertools.islice(read_some(open_source(recipe), names), _PHOTOS)
-        encoded = tuple(data for _, data in found)
-    except (DataError, MachineError, OSError):
-        encoded = ()
+    encoded: tuple[bytes, ...] = ()
+    if run and run.manifest("data"):
+        # Of the source's photos only those that were decoded before: others may be unreadable.
+        names = Index(Texts(published.dataset_facts(run).names)).keys()
+        with contextlib.suppress(DataError, MachineError, OSError):
+            found = itertools.islice(read_some(open_source(recipe), names), _PHOTOS)
+            encoded = tuple(data for _, data in found)
     if not encoded:
         return made_up()
     return Photos(f"the first {len(encoded)} photos of {recipe.name}", encoded)

@@ -22,7 +22,8 @@ from toolchain.evidence import (
 )
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.photos import PHOTOS_FILE
-from toolchain.recipe import Recipe
+from toolchain.recipe import Recipe, load_recipe
+from toolchain.recipe.write import RECIPE_FILE
 from toolchain.run import Manifest, Run
 from toolchain.saved import load_as
 from toolchain.terminal import say
@@ -108,6 +109,11 @@ def _changed(run: Run, made: Manifest) -> list[str]:
 def _digest(run: Run, stage: str) -> str | None:
     manifest = run.manifest(stage)
     return None if manifest is None else manifest.digest()
+
+
+def recipe(run: Run, overrides: list[str] | None = None) -> Recipe:
+    """The recipe that the exported files were made from; `overrides` as in `load_recipe`."""
+    return load_recipe(run.require("export", RECIPE_FILE), overrides)
 
 
 def exported(run: Run) -> list[ExportedModel]:
