@@ -354,6 +354,20 @@ def write_bytes(path: Path, data: bytes) -> None:
             aside.unlink(missing_ok=True)
 
 
+def try_writing(path: Path) -> None:
+    """Find out before the work whether what comes of it can be written; the file stays as it is.
+
+    Raises:
+      MachineError: the disk is full or the place cannot be written.
+    """
+    probe = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with writing(path, _MISPLACED):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        probe.touch()
+        probe.unlink()
+
+
 def _entry_json(entry: FileEntry) -> dict[str, Any]:
     return {"sha256": entry.sha256, "bytes": entry.bytes, "mtime_ns": entry.mtime_ns}
 

@@ -46,8 +46,8 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def load_value(path: Path) -> Any:
-    """The JSON that `save_value` wrote.
+def load_value(path: Path, remedy: str = _REMEDY) -> Any:
+    """The JSON that `save_value` wrote; `remedy` is told where it cannot be read.
 
     Raises:
       ModelError: it is missing, too large or not JSON.
@@ -57,7 +57,7 @@ def load_value(path: Path) -> Any:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot be read: {error}", str(path), _REMEDY) from error
+        raise ModelError(f"cannot be read: {error}", str(path), remedy) from error
 
 
 def load_as(kind: type[Value], path: Path, *, remedy: str = _REMEDY, **given: Any) -> Value:
@@ -66,7 +66,7 @@ def load_as(kind: type[Value], path: Path, *, remedy: str = _REMEDY, **given: An
     Raises:
       ModelError: it cannot be read, or a field is missing, unknown or of another type.
     """
-    data = load_value(path)
+    data = load_value(path, remedy)
     try:
         made: Value = _dataclass(kind, data, "", given)
     except ValueError as error:

@@ -11,6 +11,9 @@ import pytest
 from tiny_onnx import write_float_onnx, write_int8_onnx
 from tiny_tflite import write_float_tflite
 
+from toolchain.cli import benchmarking
+from toolchain.cli.benchmark import benchmark
+from toolchain.errors import ToolchainError
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.saved import save_value
 
@@ -95,6 +98,18 @@ def test_a_baseline_that_is_none_is_wrong_input(
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) < 40
     assert str(path) in done.stderr
+
+
+@pytest.mark.parametrize("option", ["against", "output"])
+def test_a_slip_is_told_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr(benchmarking, "measure_targets", pytest.fail)
+    missing = tmp_path / "nothing" / "b.json"
+    with pytest.raises(ToolchainError) as caught:
+        benchmark([Path("a.onnx")], **{option: missing})
+    assert caught.value.where == str(missing)
+    assert ("give the JSON of toolchain benchmark" in caught.value.remedy) == (option == "against")
 
 
 def test_a_phones_log_becomes_results(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.errors import ExitCode, InputError, MachineError, ModelError
-from toolchain.run import MANIFEST, Run, sha256_file, sha256_json, write_text, writing
+from toolchain.run import MANIFEST, Run, sha256_file, sha256_json, try_writing, write_text, writing
 
 KILLS = 12
 KILL_SEED = 20_251
@@ -397,14 +397,24 @@ def test_write_text_replaces_or_leaves_alone(tmp_path, monkeypatch):
     assert path.read_text() == "new"
 
 
+def test_a_place_is_tried_without_a_trace(tmp_path):
+    path = tmp_path / "value.json"
+    try_writing(path)
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("old")
+    try_writing(path)
+    assert [item.read_text() for item in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("write", [lambda path: write_text(path, "page"), try_writing])
 @pytest.mark.parametrize("place", ["no folder", "a folder"])
-def test_a_file_that_cannot_be_there_is_told_with_what_to_do(place, tmp_path):
+def test_a_file_that_cannot_be_there_is_told_with_what_to_do(place, write, tmp_path):
     """As of `toolchain data check --html /proc/x.html`, which said it was a mistake of ours."""
     path = tmp_path / "gone" / "page.html" if place == "no folder" else tmp_path / "page.html"
     if place == "a folder":
         (path / "page.html").mkdir(parents=True)
     with pytest.raises(MachineError, match="cannot write") as caught:
-        write_text(path, "page")
+        write(path)
     assert "MiB free" not in caught.value.what
     assert caught.value.remedy.startswith("give another place")
     assert not list(tmp_path.rglob(".*"))

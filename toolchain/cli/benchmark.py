@@ -65,7 +65,13 @@ def benchmark(
     from toolchain.benchmark.plan import quick as shortened
     from toolchain.cli import benchmarking, published
     from toolchain.cli.chain import run_chain
+    from toolchain.measurement import load_benchmark
+    from toolchain.run import try_writing
 
+    # A slip in either is told now and not after minutes of timing.
+    baseline = load_benchmark(against) if against else None
+    if output:
+        try_writing(output)
     chosen = _chosen(targets or [], recipe, data, overrides)
     if quick:
         chosen = dataclasses.replace(chosen, benchmark=shortened(chosen.benchmark))
@@ -79,8 +85,8 @@ def benchmark(
         run_chain(chosen, run, "benchmark", force=force)
         result = published.timings(run)
     _give(result, output, as_json)
-    if against:
-        benchmarking.hold_against(result, against, chosen.benchmark)
+    if against and baseline:
+        benchmarking.hold_against(result, baseline, against, chosen.benchmark)
 
 
 def _chosen(targets: list[Path], recipe: str, data: str, overrides: list[str] | None) -> Recipe:

@@ -17,7 +17,7 @@ from toolchain.cli import published
 from toolchain.cli.benchmark_tables import show, show_findings
 from toolchain.contract import ExportedModel
 from toolchain.errors import DataError, GateError, InputError, MachineError
-from toolchain.measurement import Benchmark, load_benchmark
+from toolchain.measurement import Benchmark
 from toolchain.recipe import Recipe
 from toolchain.recipe.sections import BenchmarkSection
 from toolchain.run import Run, sha256_file, typed_command
@@ -160,15 +160,17 @@ def _keep_phone(run: Run, name: str, result: Benchmark) -> None:
                 save_value(one, out / file)
 
 
-def hold_against(result: Benchmark, path: Path, limits: BenchmarkSection) -> None:
-    """Compare with earlier results and say what was found.
+def hold_against(
+    result: Benchmark, baseline: Benchmark, path: Path, limits: BenchmarkSection
+) -> None:
+    """Compare with earlier results, which came from `path`, and say what was found.
 
     Raises:
       GateError: latency, accuracy or size became worse than the limits allow.
     """
     from toolchain.benchmark.baseline import compare
 
-    findings = compare(result, load_benchmark(path), limits)
+    findings = compare(result, baseline, limits)
     show_findings(findings, path)
     if worse := [one.text for one in findings if one.verdict == "regression"]:
         raise GateError(
