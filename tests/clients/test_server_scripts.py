@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Unpacked, bare_environment, our_answers
+from PIL import Image
 
 # What a pip install of the named package brings that its import needs.
 NEEDS = {
@@ -20,7 +21,7 @@ SHARED = ("numpy", "numpy.libs", "PIL", "pillow.libs", "typing_extensions.py")
 SCRIPTS = tuple(NEEDS)
 # Printed with six digits.
 TOLERANCE = 2e-6
-MOST_LINES = 80
+MOST_LINES = 110
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,29 @@ def test_one_photo_gives_one_line_with_its_best_class(
     assert len(answers) == 1
 
 
+def test_what_is_no_photo_is_told_and_the_others_have_their_lines(
+    script, bare, server, tmp_path
+) -> None:
+    given = [tmp_path / name for name in ("photo.tiff", "a.png", "empty", "missing.jpg", "photos")]
+    Image.new("RGB", (9, 9), "red").save(given[0], "TIFF")
+    given[1].write_bytes(b"no photo")
+    given[2].mkdir()
+    (given[4] / "d.jpg").mkdir(parents=True)
+    Image.new("RGB", (9, 9), "blue").save(given[4] / "b.png")
+    (given[4] / "._b.png").write_bytes(b"a shadow")
+    done = python(bare, server.folder / script, *given, cwd=tmp_path)
+    assert done.returncode == 2
+    found = lines(done.stdout)
+    assert {path: top[0][0] for path, top in found.items()} == {
+        str(given[0]): "red",
+        str(given[4] / "b.png"): "blue",
+    }
+    told = [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
+    assert [line.split(": ")[:3] for line in told] == [
+        ["error", "expected a photo", str(path)] for path in given[1:4]
+    ]
+
+
 def test_it_is_short_enough_to_be_read(script, server) -> None:
     assert len((server.folder / script).read_text().splitlines()) <= MOST_LINES
 
@@ -113,5 +137,5 @@ def test_both_scripts_prepare_photos_alike(server) -> None:
         }
         for script in SCRIPTS
     ]
-    for name in ("read_contract", "to_pixels", "find_photos"):
+    for name in ("read_contract", "to_pixels", "find_photos", "is_photo", "read_pixels"):
         assert texts[0][name] == texts[1][name]

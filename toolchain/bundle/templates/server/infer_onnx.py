@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,26 +55,49 @@ class Classifier:
 
 def find_photos(paths: list[Path]) -> list[Path]:
     """The paths themselves; for a folder the photos below it, in order of their names."""
-    found = [sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths]
-    return [photo for inside in found for photo in inside if photo.suffix.lower() in SUFFIXES]
+    found = []
+    for path in paths:
+        below = [one for one in sorted(path.rglob("*")) if is_photo(one)]
+        found += below or [path]  # an empty folder is told of as what cannot be read
+    return found
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a path below a folder is meant; hidden files are not."""
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+
+
+def read_pixels(path: Path, how: dict) -> np.ndarray | None:
+    """The pixels of a photo; None where it cannot be read, which a line on stderr tells."""
+    try:
+        return to_pixels(Image.open(path), how)
+    except Exception as error:
+        print(f"error: expected a photo: {path}: {error}", file=sys.stderr)
+        return None
 
 
 def main() -> None:
-    """Print a line a photo: its path, then label and probability of the best classes."""
+    """Print a line a photo: its path, then label and probability of the best classes.
+
+    Ends with 2 when a photo could not be read, after the others had their lines.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="+", type=Path, help="photos, or folders of photos")
     parser.add_argument("--model", type=Path, help="else the one beside this script")
     parser.add_argument("--top", type=int, default=1, help="classes to print a photo")
     given = parser.parse_args()
     classifier = Classifier(given.model or min(Path(__file__).parent.glob("*.onnx")))
-    photos = find_photos(given.photos)
+    photos, how, done = find_photos(given.photos), classifier.contract["preprocessing"], 0
     for start in range(0, len(photos), BATCH):
-        step = photos[start : start + BATCH]
-        pixels = [to_pixels(Image.open(one), classifier.contract["preprocessing"]) for one in step]
-        for path, row in zip(step, classifier.classify(np.stack(pixels)), strict=True):
+        read = [(path, read_pixels(path, how)) for path in photos[start : start + BATCH]]
+        step = [(path, pixels) for path, pixels in read if pixels is not None]
+        rows = classifier.classify(np.stack([pixels for _, pixels in step])) if step else []
+        for (path, _), row in zip(step, rows, strict=True):
             best = np.argsort(-row, kind="stable")[: given.top]
             answers = (f"{classifier.contract['labels'][at]} {row[at]:.6f}" for at in best)
             print(path, *answers, sep="\t")
+        done += len(step)
+    sys.exit(0 if done == len(photos) else 2)
 
 
 if __name__ == "__main__":
