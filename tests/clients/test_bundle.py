@@ -16,7 +16,7 @@ from conftest import unzip
 from toolchain.bundle import KINDS, Offer
 from toolchain.bundle.card import render_card
 from toolchain.bundle.kinds import choose
-from toolchain.cli.bundle import read_offer
+from toolchain.cli.bundle import For, bundle, read_offer
 from toolchain.contract import read_contract_file
 from toolchain.errors import InputError
 from toolchain.recipe import load_recipe
@@ -172,6 +172,19 @@ def test_a_run_without_an_export_is_refused(tmp_path: Path) -> None:
     done = toolchain("bundle", tmp_path / "nothing", "--for", "ios")
     assert done.returncode == 2
     assert "stage export has not run" in done.stderr
+
+
+def test_a_mistyped_run_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="stage export has not run"):
+        bundle(For.IOS, tmp_path / "typo", out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundles_do_not_go_into_the_run_itself(tiny_run: Run) -> None:
+    before = sorted(tiny_run.folder.iterdir())
+    with pytest.raises(InputError, match="another folder for the bundles"):
+        bundle(For.IOS, tiny_run.folder, out=tiny_run.folder / "export" / "..")
+    assert sorted(tiny_run.folder.iterdir()) == before
 
 
 def test_a_changed_model_is_refused_and_the_old_bundle_stays(tiny_run, tmp_path: Path) -> None:

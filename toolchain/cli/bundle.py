@@ -53,6 +53,9 @@ def bundle(
 
     run = Run.at(run_folder) if run_folder else open_run(find_recipe(recipe, data, overrides), runs)
     bundles = Run.at(out or run.folder / "bundle")
+    # Before the locks: they make the folders that they lie in, those of a mistyped run too.
+    _manifest(run)
+    _require_apart(run, bundles)
     with run.lock(), bundles.lock(), working("packing"):
         exported = _manifest(run)
         offer = read_offer(run, exported)
@@ -91,6 +94,17 @@ def _manifest(run: Run) -> Manifest:
     if manifest is None:
         raise InputError("stage export has not run", str(run.folder), "run: make export verify")
     return manifest
+
+
+def _require_apart(run: Run, bundles: Run) -> None:
+    from toolchain.errors import InputError
+
+    if bundles.folder.resolve() == run.folder.resolve():
+        raise InputError(
+            "expected another folder for the bundles than the run's own",
+            str(run.folder),
+            "give --out another folder, or leave it out for RUN/bundle",
+        )
 
 
 def _show(made: Bundle, offer: Offer, place: Path, as_json: bool) -> None:
