@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from command_line import toolchain
 from golden_files import (
     ONNX,
@@ -22,7 +23,9 @@ from golden_files import (
 from PIL import Image, ImageOps
 from tiny_network import CLASSES, FRAME, SIZE
 from tiny_tflite import build_tflite, uint8_contract, write_tflite
+from typer.testing import CliRunner
 
+from toolchain.cli.verify import verify
 from toolchain.errors import ExitCode, InputError, ModelError
 from toolchain.goldens import check_client, replay
 from toolchain.goldens.mistakes import explain_pixels
@@ -469,6 +472,18 @@ def test_answers_need_a_contract() -> None:
     result = toolchain("verify", "--answers", "x.json")
     assert result.returncode == ExitCode.INPUT
     assert "--contract" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    ["--tolerance=0.9", "--recipe=digits", "--data=photos", "--runs=runs", "--set=a=1", "--force"],
+)
+def test_options_that_a_contract_would_ignore_are_refused(ignored: str, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command("verify")(verify)
+    error = CliRunner().invoke(app, ["--contract", str(tmp_path), ignored]).exception
+    assert type(error) is InputError, "the folder, which holds nothing, was looked at"
+    assert ignored.partition("=")[0] in str(error)
 
 
 def test_pixels_that_are_a_step_off_are_no_mistake_of_the_crop() -> None:

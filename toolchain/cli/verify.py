@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -38,7 +38,17 @@ ToleranceOption = Annotated[
 ]
 
 
+_OF_A_RUN: Final = {
+    "recipe": "--recipe",
+    "data": "--data",
+    "runs": "--runs",
+    "overrides": "--set",
+    "force": "--force",
+}
+
+
 def verify(
+    context: typer.Context,
     recipe: RecipeOption = "digits",
     data: DataOption = "",
     runs: RunsOption = Path("runs"),
@@ -59,11 +69,32 @@ def verify(
     Example: toolchain verify --contract runs/digits/export
     """
     if contract is not None:
+        _refuse_ignored(context, answers, tolerance)
         _replay(contract, answers, tolerance, as_json)
     elif answers is not None or tolerance is not None:
         raise InputError("--answers and --tolerance need --contract FOLDER")
     else:
         stage_command("verify")(recipe, data, runs, overrides, force, as_json)
+
+
+def _refuse_ignored(context: typer.Context, answers: Path | None, tolerance: float | None) -> None:
+    """Refuse options beside --contract that would change nothing.
+
+    Raises:
+      InputError: there is one.
+    """
+    for name, option in _OF_A_RUN.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"expected --contract or {option}, received both",
+                remedy=f"leave {option} out: the folder is replayed as it is, without a run",
+            )
+    if tolerance is not None and answers is None:
+        raise InputError(
+            "expected --answers with --tolerance, received none",
+            remedy="leave --tolerance out: files are held to that of the golden vectors",
+        )
 
 
 def _replay(folder: Path, answers: Path | None, tolerance: float | None, as_json: bool) -> None:
