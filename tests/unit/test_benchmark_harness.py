@@ -252,6 +252,12 @@ def test_a_gpu_provider_without_an_onnx_file_is_refused(tmp_path: Path) -> None:
         candidates([model], BenchmarkSection(providers=("cuda",)))
 
 
+def test_a_gpu_provider_without_onnxruntime_is_refused(tmp_path: Path) -> None:
+    files = [ExportedModel(tmp_path / kind, "", contract(kind)) for kind in ("tflite", "onnx")]
+    with pytest.raises(InputError, match=r"found benchmark\.runtimes litert"):
+        candidates(files, BenchmarkSection(providers=("cuda",), runtimes=("litert",)))
+
+
 def test_litert_runs_on_the_cpu_and_onnxruntime_on_every_provider(tmp_path: Path) -> None:
     files = [ExportedModel(tmp_path / kind, "", contract(kind)) for kind in ("tflite", "onnx")]
     section = BenchmarkSection(providers=("cpu", "cuda"), threads=(2,))

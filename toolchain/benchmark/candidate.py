@@ -53,15 +53,18 @@ def candidates(exported: Sequence[ExportedModel], section: BenchmarkSection) -> 
     """Every file on every thread count; LiteRT has the CPU only, onnxruntime every provider.
 
     Raises:
-      InputError: a GPU provider is asked for and there is no .onnx file that it could run.
+      InputError: a GPU provider is asked for and there is no .onnx file that it could run, or
+        onnxruntime, whose provider it is, is not asked for.
     """
     has_onnx = any(model.contract.format == "onnx" for model in exported)
-    if "onnxruntime" in section.runtimes and not has_onnx and set(section.providers) - {"cpu"}:
+    if set(section.providers) - {"cpu"} and not (has_onnx and "onnxruntime" in section.runtimes):
         raise InputError(
-            f"expected an .onnx file for benchmark.providers {', '.join(section.providers)}, "
-            "found none",
+            f"expected an .onnx file and onnxruntime for benchmark.providers "
+            f"{', '.join(section.providers)}, found "
+            + (f"benchmark.runtimes {', '.join(section.runtimes)}" if has_onnx else "no such file"),
             "benchmark.providers",
-            'add "onnx" to export.formats, or benchmark on cpu',
+            'add "onnx" to export.formats and "onnxruntime" to benchmark.runtimes, '
+            "or benchmark on cpu",
         )
     return [
         _candidate(model, provider, threads)
