@@ -102,8 +102,8 @@ def working(label: str) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """One line for the person."""
-    console().print(text, soft_wrap=True, markup=False)
+    """One line for the person; what foreign files say in it is shown as it is (see `plain`)."""
+    console().print(plain(text), soft_wrap=True, markup=False, emoji=False)
 
 
 def plain(text: str) -> str:

@@ -108,11 +108,11 @@ def _require_apart(run: Run, bundles: Run) -> None:
 
 
 def _show(made: Bundle, offer: Offer, place: Path, as_json: bool) -> None:
-    from toolchain.terminal import plain, say
+    from toolchain.terminal import say
 
     folder, archive = place / made.folder.name, place / made.archive.name
     for choice in made.choices:
-        say(plain(f"  {choice.model.path.name}: {choice.reason}"))
+        say(f"  {choice.model.path.name}: {choice.reason}")
         if choice.model.path.name not in offer.verified:
             say("    not verified: run make verify to have its accuracy in the card")
     say(f"  {folder}")

@@ -121,15 +121,15 @@ def _write_exclude(result: Audit, path: Path) -> None:
 
 
 def _show(result: Audit) -> None:
-    from toolchain.terminal import plain, say, table
+    from toolchain.terminal import say, table
 
     say(
         f"{result.images:,} images of layout {result.layout}, {result.bytes / 1e6:,.1f} MB, "
         f"in {result.seconds:.1f} s; {result.decoded:,} are good"
     )
-    say(plain(f"  {_classes(result)}"))
+    say(f"  {_classes(result)}")
     for note in result.notes:
-        say(plain(f"  {note}"))
+        say(f"  {note}")
     counts = result.counts()
     if not counts:
         say("nothing found")
@@ -146,7 +146,7 @@ def _show(result: Audit) -> None:
             more = len(finding.names) - _FIRST_NAMES
             rest = f" and {more:,} more" if more > 0 else ""
             detail = f" ({finding.detail})" if finding.detail else ""
-            say(plain(f"  {names}{rest}{detail}"))
+            say(f"  {names}{rest}{detail}")
         if count > _FIRST_NAMES:
             say(f"  and {count - _FIRST_NAMES:,} more; --json lists all, --html shows them")
 

@@ -50,7 +50,7 @@ def inspect_model(
 
 def _show(inspection: Inspection, promises: dict[str, str | None], floats: tuple[str, ...]) -> None:
     from toolchain.inspection.scheme import scheme_without
-    from toolchain.terminal import plain, say, table
+    from toolchain.terminal import say, table
 
     counts = Counter(
         (op.name, op.weights or "", op.activation_in, op.activation_out, op.kind)
@@ -64,15 +64,15 @@ def _show(inspection: Inspection, promises: dict[str, str | None], floats: tuple
     table("tensors", ("", "name", "dtype", "shape", "scale"), [_row(*pair) for pair in named])
     if inspection.float_islands:
         names = ", ".join(inspection.float_islands[:10])
-        say(plain(f"float inside the integer graph: {names}"))
+        say(f"float inside the integer graph: {names}")
     for line in _portability(inspection):
-        say(plain(line))
+        say(line)
     promised = ", ".join(f"{who} says {what}" for who, what in promises.items() if what)
     scheme = inspection.true_scheme
     if floats:
         rest = scheme_without(inspection, floats)
         scheme += f": {rest}, and float as its contract says in {', '.join(floats)}"
-    say(plain(f"true scheme: {scheme}" + (f"  ({promised})" if promised else "")))
+    say(f"true scheme: {scheme}" + (f"  ({promised})" if promised else ""))
 
 
 def _portability(inspection: Inspection) -> Iterator[str]:
