@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import json
@@ -13,6 +14,7 @@ import pytest
 from command_line import toolchain
 from conftest import unzip
 
+from toolchain import bundle as toolchain_bundle
 from toolchain.bundle import KINDS, Offer
 from toolchain.bundle.card import render_card
 from toolchain.bundle.kinds import choose
@@ -117,6 +119,22 @@ def test_no_code_has_a_placeholder_left(unpacked) -> None:
         for path in unpacked(kind).folder.rglob("*"):
             if path.is_file():
                 assert b"__MODEL_FILE__" not in path.read_bytes(), path
+
+
+TEMPLATES = Path(toolchain_bundle.__file__).parent / "templates"
+# What the standard library has since 3.11 and such scripts are likely to use.
+SINCE_3_11 = {"timeout", "timeout_at", "TaskGroup", "Runner", "UTC", "tomllib", "ExceptionGroup"}
+SINCE_3_11 |= {"Self", "StrEnum", "batched", "file_digest", "chdir", "override"}
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.py")), ids=lambda path: path.name)
+def test_scripts_run_with_the_python_that_the_bundle_asks_for(path: Path) -> None:
+    tree = ast.parse(path.read_text(), feature_version=(3, 10))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    imported = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    used |= {alias.name for node in imported for alias in node.names}
+    assert not used & SINCE_3_11
+    assert "Python 3.10 or newer" in (TEMPLATES / "server" / "requirements.txt").read_text()
 
 
 def test_the_same_run_gives_the_same_bytes(tiny_run: Run, unpacked, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def main() -> None:
         if not path.is_file():
             sys.exit(f"error: expected a file, found none: {path}")
     phone = Phone(given.serial)
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     command = shlex.join(["benchmark_on_phone.py", *sys.argv[1:]])
     head = [*phone.facts(), f"date: {now}", f"command: {command}"]
     logs = measure(phone, given.binary, given.model, given.threads, given.runs)

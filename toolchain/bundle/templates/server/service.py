@@ -14,7 +14,7 @@ import asyncio
 import io
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -82,13 +82,13 @@ class Batcher:
 
     async def _gather(self) -> list:
         batch = [await self._queue.get()]
-        deadline = asyncio.get_running_loop().time() + self._limits.wait_seconds
-        try:
-            async with asyncio.timeout_at(deadline):
-                while len(batch) < self._limits.batch:
-                    batch.append(await self._queue.get())
-        except TimeoutError:
-            pass
+
+        async def fill() -> None:
+            while len(batch) < self._limits.batch:
+                batch.append(await self._queue.get())
+
+        with suppress(asyncio.TimeoutError):  # in Python 3.10 not yet the built-in one
+            await asyncio.wait_for(fill(), self._limits.wait_seconds)
         return batch
 
 
