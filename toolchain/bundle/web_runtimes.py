@@ -63,26 +63,33 @@ def vendor_web_runtimes(target: Path) -> None:
             remedy="install Node.js with npm, or make the bundle on a machine that has it",
         )
     packages = pinned_packages()
-    with tempfile.TemporaryDirectory() as folder:
-        for package in packages:
+    for package in packages:
+        with tempfile.TemporaryDirectory() as folder:
             _unpack(_fetch(npm, package, Path(folder)), package, target)
     write_text(target / NOTICE_FILE, "".join(_notice(package) for package in packages))
 
 
 def _fetch(npm: str, package: Package, folder: Path) -> Path:
+    """The tarball of a package in the empty `folder`.
+
+    What npm prints is not looked at: before 9.2 it named those of scoped packages wrongly
+    (https://github.com/npm/cli/issues/3405).
+    """
     wanted = f"{package.name}@{package.version}"
-    command = [npm, "pack", wanted, "--json", "--prefer-offline", "--ignore-scripts"]
+    command = [npm, "pack", wanted, "--prefer-offline", "--ignore-scripts"]
     command += ["--pack-destination", str(folder)]
     try:
-        done = subprocess.run(
+        subprocess.run(
             command, cwd=folder, capture_output=True, timeout=_TIMEOUT_SECONDS, check=True
         )
-        tarball = folder / str(json.loads(done.stdout)[0]["filename"])
-        data = tarball.read_bytes()
+        tarballs = list(folder.glob("*.tgz"))
+        if len(tarballs) != 1:
+            raise _unreachable(wanted, f"expected one tarball of it, found {len(tarballs)}")
+        data = tarballs[0].read_bytes()
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise _unreachable(wanted, said[0]) from error
-    except (subprocess.TimeoutExpired, OSError, ValueError, LookupError) as error:
+    except (subprocess.TimeoutExpired, OSError) as error:
         raise _unreachable(wanted, f"{type(error).__name__}: {error}") from error
     found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
     if found != package.integrity:
@@ -90,7 +97,7 @@ def _fetch(npm: str, package: Package, folder: Path) -> Path:
             f"expected {wanted} with {package.integrity[:20]}…, npm gave {found[:20]}…",
             remedy="clear npm's cache, and ask who runs your registry",
         )
-    return tarball
+    return tarballs[0]
 
 
 def _unreachable(wanted: str, why: str) -> MachineError:
