@@ -8,7 +8,9 @@ import pytest
 from command_line import toolchain
 from conftest import DigitsRun
 
+from toolchain.cli import published
 from toolchain.measurement import Benchmark, load_benchmark
+from toolchain.run import Run
 
 LOG = Path(__file__).parents[1] / "unit" / "phone_logs" / "shell.log"
 
@@ -43,10 +45,13 @@ def test_a_phones_log_is_kept_in_the_run_with_the_hash_of_its_file(
     import shutil
 
     folder = shutil.copytree(digits_run.run.folder, tmp_path / "digits")
-    done = toolchain("benchmark", folder, "--import", LOG)
-    assert done.returncode == 0, done.stderr
-    (row,) = load_benchmark(folder / "phones" / "shell.json").measurements
-    exported = digits_run.exported("digits.int8-qat.tflite")
-    assert row.bytes == exported.stat().st_size
+    size = digits_run.exported("digits.int8-qat.tflite").stat().st_size
+    log = tmp_path / "phone.log"
+    log.write_text(LOG.read_text().replace("(MB): 0.602", f"(MB): {size / 1e6:g}"))
+    for _ in range(2):
+        done = toolchain("benchmark", folder, "--import", log)
+        assert done.returncode == 0, done.stderr
+    (kept,) = published.phones(Run.at(folder)).values()
+    (row,) = kept.measurements
+    assert row.bytes == size
     assert (len(row.sha256), row.precision) == (64, "int8-qat")
-    assert toolchain("benchmark", folder, "--import", LOG).returncode == 0
