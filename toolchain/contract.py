@@ -25,6 +25,9 @@ LABELS_FILE: Final = "labels.txt"
 # Key of the contract in ONNX metadata_props and name of the TFLite metadata buffer.
 METADATA_KEY: Final = "toolchain.contract"
 MAX_CONTRACT_BYTES: Final = 4 * 1024 * 1024
+# contract.json holds the contracts of an export: five precisions in two formats, and a twin of each
+# .onnx for batches of one, make 15 files.
+MAX_CONTRACT_FILE_BYTES: Final = 16 * MAX_CONTRACT_BYTES
 MAX_LABELS: Final = 100_000
 MAX_FLOAT_LAYERS: Final = 1_000
 LAYOUTS: Final = ("NHWC", "NCHW")
@@ -295,14 +298,17 @@ def read_contract_file(folder: Path) -> dict[str, ContractEntry]:
     path = folder / CONTRACT_FILE
     try:
         with path.open("rb") as file:
-            data = json.loads(file.read(MAX_CONTRACT_BYTES + 1))
+            text = file.read(MAX_CONTRACT_FILE_BYTES + 1)
+        if len(text) > MAX_CONTRACT_FILE_BYTES:
+            raise ValueError(f"more than {MAX_CONTRACT_FILE_BYTES:,} bytes")
+        data = json.loads(text)
         if data["schema"] != SCHEMA:
             raise ValueError(f"expected schema {SCHEMA}")
         return {
             _file_name(name): ContractEntry(
                 _text(entry["sha256"]),
                 _whole(entry["bytes"], 0, 1 << 62),
-                parse_contract(json.dumps(entry["contract"]), str(path)),
+                parse_contract(json.dumps(entry["contract"], ensure_ascii=False), str(path)),
             )
             for name, entry in data["files"].items()
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -10,7 +11,13 @@ from tiny_network import contract, lay_beside
 from tiny_onnx import float_nodes, write_float_onnx, write_onnx
 from tiny_tflite import build_tflite, write_float_tflite, write_tflite
 
-from toolchain.contract import CONTRACT_FILE
+from toolchain.contract import (
+    CONTRACT_FILE,
+    MAX_CONTRACT_BYTES,
+    ContractEntry,
+    read_contract_file,
+    write_contract_file,
+)
 from toolchain.errors import ModelError
 from toolchain.runtimes import find_contract, read_contract
 from toolchain.runtimes.carried import check_file
@@ -73,6 +80,24 @@ def test_damaged_contract_file_is_a_model_error(text: bytes, tmp_path: Path) -> 
     path.with_name(CONTRACT_FILE).write_bytes(text)
     with pytest.raises(ModelError):
         read_contract(path)
+
+
+def test_a_contract_file_holds_as_many_contracts_as_an_export_has(tmp_path: Path) -> None:
+    """Each well within its bound, in letters that ASCII would escape."""
+    labels = tuple(f"{at}{750 * '猫'}" for at in range(1000))
+    one = ContractEntry("0" * 64, 1, dataclasses.replace(contract(), labels=labels))
+    entries = {f"{name}.onnx": one for name in "ab"}
+    path = tmp_path / CONTRACT_FILE
+    path.write_text(write_contract_file(entries), encoding="utf-8")
+    assert path.stat().st_size > MAX_CONTRACT_BYTES
+    assert read_contract_file(tmp_path) == entries
+
+
+def test_a_contract_file_without_an_end_is_not_read_to_it(tmp_path: Path) -> None:
+    with (tmp_path / CONTRACT_FILE).open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ModelError, match="more than"):
+        read_contract_file(tmp_path)
 
 
 def test_what_is_no_model_file_is_refused(tmp_path: Path) -> None:
