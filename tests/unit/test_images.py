@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import re
 import resource
 import struct
 import subprocess
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from toolchain.errors import ExitCode, ImageError
 from toolchain.images import decode
@@ -188,6 +189,19 @@ def test_of_an_animation_the_first_frame_is_taken():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decoded(data)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_colour_profile_is_not_applied():
+    """Of one whose red and blue are exchanged, nobody can miss that it was."""
+    plain = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    tags = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}
+    swapped = re.sub(b"|".join(tags), lambda tag: tags[tag[0]], plain.tobytes())
+    data = encoded(Image.fromarray(picture()), icc_profile=swapped)
+    stored = Image.open(io.BytesIO(data))
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(stored.info["icc_profile"]))
+    applied = np.asarray(ImageCms.profileToProfile(stored, profile, plain))
+    assert np.abs(applied.astype(int) - picture()).max() > 100
+    assert np.array_equal(decoded(data), picture())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
