@@ -21,6 +21,7 @@ from toolchain.report.comparison_page import (
     render_comparison,
     write_comparison,
 )
+from toolchain.run import Run
 from toolchain.values import Verification
 
 SECTIONS = ("answer", "table", "speed", "mistakes", "settings", "again")
@@ -48,7 +49,7 @@ def three() -> list[RunValues]:
 
 def test_the_most_accurate_is_named_and_who_cannot_be_told_from_it(three) -> None:
     compared = compare_runs(three, "toolchain compare")
-    assert compared.best == "some"
+    assert compared.best == 1
     assert compared.same_photos
     few, same = compared.differences
     assert (few.run, few.images, few.conclusive) == ("few", 360, True)
@@ -126,7 +127,7 @@ def test_names_are_text_and_the_json_is_plain(tmp_path: Path) -> None:
     write_comparison(compared, tmp_path)
     assert "script" not in Page((tmp_path / "comparison.html").read_text()).tags
     data = json.loads((tmp_path / "comparison.json").read_text(), parse_constant=pytest.fail)
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert [run["name"] for run in data["runs"]] == [evil, "b"]
     assert "<script>" not in (tmp_path / "comparison.md").read_text().split("Again with")[0]
 
@@ -147,7 +148,7 @@ def test_the_command_reads_run_folders(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert [run["name"] for run in data["runs"]] == ["digits", "other"]
-    assert data["best"] == "other"
+    assert data["best"] == 1
     assert "other is the most accurate" in done.stderr
     for ending in ("html", "md", "json"):
         assert (tmp_path / "runs" / f"comparison.{ending}").is_file()
@@ -161,6 +162,18 @@ def test_a_run_that_was_changed_after_its_report_is_refused(tmp_path: Path) -> N
         compare_finished([run], tmp_path)
     assert caught.value.remedy.startswith("run: toolchain report --recipe ")
     assert not (tmp_path / "comparison.html").exists()
+
+
+def test_a_copy_is_called_by_its_folder(tmp_path: Path) -> None:
+    """`mv runs/digits runs/digits-before`, and trained again: both recipes are called digits."""
+    before = finished_run(tmp_path, "digits", made("digits", 60))
+    before.folder.rename(tmp_path / "digits-before")
+    after = finished_run(tmp_path, "digits", made("digits", 5))
+    compared = compare_finished([Run(tmp_path, "digits-before"), after], tmp_path / "out")
+    assert [run.name for run in compared.runs] == ["digits-before", "digits"]
+    assert compared.best == 1
+    text = Page((tmp_path / "out" / "comparison.html").read_text()).text()
+    assert "digits is the most accurate: 98.6 %" in text
 
 
 @pytest.mark.parametrize(

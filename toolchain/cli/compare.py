@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,10 +104,13 @@ def _among(known: list[str]) -> str:
 
 
 def recipe_of(run: Run) -> Recipe:
-    """The recipe that a finished run was made from, as its report holds it.
+    """The recipe that a finished run was made from, as its report holds it, by the folder's name.
+
+    A folder that was copied or renamed since is another run than the one of its recipe's name.
 
     Raises:
       ModelError: the run has no report, or one of another version.
     """
     data = load_value(run.require("report", "report.json"))
-    return parse_recipe(given(data["recipe"]), name=run.name, where=str(run.folder))
+    recipe = parse_recipe(given(data["recipe"]), name=run.name, where=str(run.folder))
+    return dataclasses.replace(recipe, name=run.name)

@@ -21,7 +21,7 @@ from toolchain.saved import without_nan
 from toolchain.values import FileVerification, Interval
 from toolchain.verification.statistics import mcnemar, paired_difference
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ComparedRun:
     """One run.
 
     Attributes:
-      name: of its recipe.
+      name: of its folder.
       network: backbone and input size in words; parameters: its weights.
       images: photos of its test split.
       float_file: its fp32 file; None when there is none.
@@ -86,7 +86,7 @@ class ComparedRuns:
     Attributes:
       date: UTC, ISO 8601; command: what re-makes it; toolchain: version.
       runs: at least two.
-      best: name of the run whose shipped file is the most accurate.
+      best: position of the run whose shipped file is the most accurate.
       differences: of every other run against it.
       same_photos: whether all have the very same test photos and classes.
       settings: key -> its value in each run, in the order of the runs, where they are not all the
@@ -97,7 +97,7 @@ class ComparedRuns:
     command: str
     toolchain: str
     runs: tuple[ComparedRun, ...]
-    best: str
+    best: int
     differences: tuple[Difference, ...]
     same_photos: bool
     settings: tuple[tuple[str, tuple[str, ...]], ...]
@@ -121,7 +121,7 @@ def compare_runs(runs: Sequence[RunValues], command: str) -> ComparedRuns:
         command=command,
         toolchain=__version__,
         runs=compared,
-        best=compared[best].name,
+        best=best,
         differences=tuple(
             _difference(compared[at].name, photos[at], compared[best].name, photos[best])
             for at in range(len(runs))

@@ -73,7 +73,7 @@ def comparison_markdown(comparison: ComparedRuns) -> str:
 
 def verdict(comparison: ComparedRuns) -> str:
     """Which is best, and whether the photos tell the others from it."""
-    best = next(run for run in comparison.runs if run.name == comparison.best)
+    best = comparison.runs[comparison.best]
     accuracy = words.percent(best.shipped.accuracy.value)
     text = f"{best.name} is the most accurate: {accuracy} on {best.images:,} test photos."
     unsure = [one.run for one in comparison.differences if one.images and not one.conclusive]
