@@ -309,14 +309,14 @@ class FileVerification:
 
     @property
     def f1(self) -> float:
-        """Mean over the classes of 2·hits / (photos of it + answers of it), 0..1; see scikit-learn.
+        """Mean over the classes of 2·hits / (photos of it + answers of it), 0..1.
 
-        A class that has no photo and was never answered counts 0, as there.
+        As scikit-learn's macro average, of the classes that have a photo or were answered once.
         """
         counts = np.asarray(self.confusion, np.float64)
         either = counts.sum(axis=0) + counts.sum(axis=1)
-        shares = np.divide(2 * counts.diagonal(), either, np.zeros(len(either)), where=either > 0)
-        return float(shares.mean())
+        there = either > 0
+        return float((2 * counts.diagonal()[there] / either[there]).mean()) if there.any() else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,19 @@ def test_a_run_that_was_changed_after_its_report_is_refused(tmp_path: Path) -> N
     assert not (tmp_path / "comparison.html").exists()
 
 
+def test_classes_without_photos_and_answers_are_in_no_mean() -> None:
+    """Two of five classes have photos, and one is answered that has none."""
+    matrix = ((9, 0, 1, 0, 0), (0, 10, 0, 0, 0), (0,) * 5, (0,) * 5, (0,) * 5)
+    run = made("a", classes=tuple("abcde"))
+    files = tuple(dataclasses.replace(file, confusion=matrix) for file in run.verification.files)
+    verification = dataclasses.replace(run.verification, files=files)
+    run = dataclasses.replace(run, verification=verification, answers=None)
+    found = compare_runs([run, run], "c").runs[0]
+    assert found.precision == pytest.approx(2 / 3)
+    assert found.recall == pytest.approx(1.9 / 3)
+    assert found.f1 == pytest.approx((18 / 19 + 1) / 3)
+
+
 def test_a_copy_is_called_by_its_folder(tmp_path: Path) -> None:
     """`mv runs/digits runs/digits-before`, and trained again: both recipes are called digits."""
     before = finished_run(tmp_path, "digits", made("digits", 60))

@@ -35,7 +35,8 @@ class ComparedRun:
       float_file: its fp32 file; None when there is none.
       shipped: the file that its report says to ship, of the first format.
       per_class: of `shipped`.
-      precision, recall, f1: of `shipped`, means over the classes, 0..1.
+      precision, recall, f1: of `shipped`, means over the classes that have a test photo or were
+        answered once, 0..1.
       seconds: of all features and epochs, training and quantization.
       bytes, p50_ms: of `shipped`; None when it was not measured.
     """
@@ -139,6 +140,7 @@ def _compared(values: RunValues) -> ComparedRun:
     chosen = [file for name in names for file in verification.files if file.file == name]
     shipped = next(iter([*chosen, *verification.files]))
     rows = class_rows(verification.classes, shipped.confusion)
+    there = [row for row in rows if row.f1 is not None]
     timed = Speeds.of(values.benchmark).timed.get(shipped.file)
     histories = values.trained.history + (values.quantized.history if values.quantized else ())
     return ComparedRun(
@@ -149,8 +151,8 @@ def _compared(values: RunValues) -> ComparedRun:
         float_file=next((f for f in verification.files if f.precision == "fp32"), None),
         shipped=shipped,
         per_class=rows,
-        precision=_mean([row.precision for row in rows]),
-        recall=_mean([row.recall for row in rows]),
+        precision=_mean([row.precision for row in there]),
+        recall=_mean([row.recall for row in there]),
         f1=shipped.f1,
         seconds=values.trained.feature_seconds + sum(record.seconds for record in histories),
         bytes=timed.row.bytes if timed else None,
@@ -168,7 +170,7 @@ def _network(recipe: Recipe) -> str:
 
 def _mean(shares: Sequence[float | None]) -> float:
     """As scikit-learn's macro average: a share that would divide by zero counts 0."""
-    return sum(share or 0.0 for share in shares) / len(shares)
+    return sum(share or 0.0 for share in shares) / max(1, len(shares))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

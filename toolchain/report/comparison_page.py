@@ -23,7 +23,8 @@ HEADER: Final = (
 )  # fmt: skip
 _NOTE: Final = (
     "Of the file that each run's report says to ship; precision, recall and F1 are means over the "
-    "classes; training is the time of all features and epochs, quantization's too."
+    "classes with photos or answers; training is the time of all features and epochs, "
+    "quantization's too."
 )
 
 
