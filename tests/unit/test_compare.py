@@ -105,6 +105,38 @@ def test_the_same_photos_at_another_size_are_known_by_their_names() -> None:
     assert compared.runs[1].network == "mobilenet_v2 0.35, 96 px"
 
 
+def with_data(run: RunValues, **changes: object) -> RunValues:
+    data = dataclasses.replace(run.recipe.data, **changes)
+    return dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, data=data))
+
+
+def cropped(run: RunValues) -> RunValues:
+    """The middle of the same photos at the same size: other pixels."""
+    dataset = dataclasses.replace(run.dataset, sha256=tuple(f"c{x}" for x in run.dataset.sha256))
+    shown = dataclasses.replace(run.recipe.input, crop=0.875)
+    recipe = dataclasses.replace(run.recipe, input=shown)
+    return dataclasses.replace(run, dataset=dataset, recipe=recipe)
+
+
+def test_the_same_photos_in_another_crop_are_known_by_their_names() -> None:
+    compared = compare_runs([made("whole"), cropped(made("middle", 5))], "c")
+    assert compared.same_photos
+    assert compared.differences[0].images == 360
+
+
+def test_a_place_is_the_same_however_a_recipe_spells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = with_data(made("a"), source="auto", path="photos")
+    for path in ("./photos/", str(tmp_path / "photos")):
+        other = cropped(with_data(made("b", 5), source="folders", path=path))
+        assert compare_runs([run, other], "c").same_photos
+    elsewhere = cropped(with_data(made("b", 5), source="auto", path="others"))
+    assert not compare_runs([run, elsewhere], "c").same_photos
+
+
 def test_a_cnn_is_named_by_its_blocks(three) -> None:
     run = made("basic", 5)
     model = dataclasses.replace(run.recipe.model, backbone="cnn", blocks=(16, 64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from toolchain import __version__
+from toolchain.models import locate
 from toolchain.recipe import Recipe
 from toolchain.recipe.backbones import BACKBONES
 from toolchain.report import words
@@ -178,13 +180,14 @@ class _Photos:
     """The test photos of a run, and which of them its shipped file called right.
 
     Attributes:
-      source: where they come from, as the recipe says it; size: of the input, pixels.
+      origin: the place that the recipe's path means; its source where it has none.
+      frame: size of the input, pixels, and the share of the photo that it shows.
       names, pixels: each photo's name and the hash of its resized pixels, both with its class.
       right: one for each; empty without answers.
     """
 
-    source: tuple[str, str]
-    size: int
+    origin: str
+    frame: tuple[int, float]
     names: tuple[tuple[str, str], ...]
     pixels: tuple[tuple[str, str], ...]
     right: tuple[bool, ...]
@@ -197,8 +200,8 @@ class _Photos:
         known = answers is not None and file.file in answers.files
         right = answers.files[file.file].called == answers.labels if answers and known else None
         return _Photos(
-            source=(data.source, data.path),
-            size=dataset.size,
+            origin=os.path.realpath(locate(data.path, "datasets")) if data.path else data.source,
+            frame=(dataset.size, values.recipe.input.crop),
             names=tuple(zip((dataset.names[row] for row in rows), classes, strict=True)),
             pixels=tuple(zip((dataset.sha256[row] for row in rows), classes, strict=True)),
             right=() if right is None else tuple(right.tolist()),
@@ -207,11 +210,12 @@ class _Photos:
     def keys(self, other: _Photos) -> tuple[tuple[str, str], ...]:
         """What tells these photos from one another, and that `other.keys(self)` says alike.
 
-        Resized otherwise, the same photo has other pixels; then its name tells, within one source.
+        Resized or cropped otherwise, the same photo has other pixels; then its name tells, within
+        one place.
         """
-        if self.size == other.size:
+        if self.frame == other.frame:
             return self.pixels
-        return self.names if self.source == other.source else ()
+        return self.names if self.origin == other.origin else ()
 
 
 def _same(one: _Photos, other: _Photos) -> bool:
