@@ -19,10 +19,11 @@ from toolchain.report.comparison import compare_runs
 from toolchain.report.comparison_page import (
     comparison_markdown,
     render_comparison,
+    verdict,
     write_comparison,
 )
 from toolchain.run import Run
-from toolchain.values import Verification
+from toolchain.values import Interval, Verification
 
 SECTIONS = ("answer", "table", "speed", "mistakes", "settings", "again")
 
@@ -52,13 +53,13 @@ def test_the_most_accurate_is_named_and_who_cannot_be_told_from_it(three) -> Non
     assert compared.best == 1
     assert compared.same_photos
     few, same = compared.differences
-    assert (few.run, few.images, few.conclusive) == ("few", 360, True)
-    assert few.difference.high < 0
+    assert (few.run, few.images, few.verdict) == ("few", 360, "worse")
     assert few.p_value < 0.001
-    assert (same.run, same.difference.value, same.conclusive) == ("same", 0.0, False)
+    assert (same.run, same.difference.value, same.verdict) == ("same", 0.0, "inconclusive")
     text = Page(render_comparison(compared)).text()
     assert "some is the most accurate: 97.5 % on 360 test photos." in text
-    assert "These photos do not tell it from same." in text
+    assert "The photos in common do not tell some from same." in text
+    assert "less accurate than" not in text
     assert "p = 1: inconclusive" in text
 
 
@@ -90,7 +91,9 @@ def test_runs_of_other_data_are_compared_and_it_is_said() -> None:
     assert (difference.images, difference.difference) == (0, None)
     text = Page(render_comparison(compared)).text()
     assert "The runs do not have the same test photos" in text
-    assert "digits has other test photos: its difference is not known" in text
+    assert "No two runs have the same test photos and classes" in text
+    assert "is the most accurate" not in text
+    assert "Not known is the difference between letters and digits." in text
     assert "The runs do not have the same classes." in text
     assert "no test photos in common with letters" in comparison_markdown(compared)
 
@@ -103,6 +106,47 @@ def test_the_same_photos_at_another_size_are_known_by_their_names() -> None:
     assert compared.same_photos
     assert compared.differences[0].images == 360
     assert compared.runs[1].network == "mobilenet_v2 0.35, 96 px"
+
+
+def of_photos(run: RunValues, tag: str, first: int) -> RunValues:
+    """Other photos of these names up to the `first`, the same ones from there on."""
+    hashes = run.dataset.sha256
+    other = tuple(f"{tag}{x}" for x in hashes[:first]) + tuple(hashes[first:])
+    return dataclasses.replace(run, dataset=dataclasses.replace(run.dataset, sha256=other))
+
+
+def test_a_run_is_the_most_accurate_only_of_those_with_its_photos() -> None:
+    """The third has easier photos; half of the fourth's are the others', and it is right there."""
+    easy = of_photos(made("easy", 0), "e", 10**6)
+    apart = of_photos(made("apart", 50), "a", 880)
+    compared = compare_runs([made("few", 60), made("some", 40), easy, apart], "c")
+    assert not compared.same_photos
+    assert compared.best == 1
+    assert [one.same_photos for one in compared.differences] == [True, False, False]
+    text = verdict(compared)
+    assert text.startswith("some is the most accurate of the runs with its photos (few): 88.9 %")
+    assert "Not known is the difference between some and easy." in text
+    assert "The photos in common do not tell some from" in text
+
+
+def test_a_run_that_is_better_on_the_photos_in_common_is_named() -> None:
+    """Its own photos are harder, so that it is less accurate on all of them."""
+    compared = compare_runs([made("some", 40), of_photos(made("better", 40), "b", 880)], "c")
+    (found,) = compared.differences
+    better = dataclasses.replace(found, difference=Interval(0.1, 0.05, 0.15))
+    text = verdict(dataclasses.replace(compared, differences=(better,)))
+    assert text == (
+        "No two runs have the same test photos and classes: none is called the most accurate. "
+        "On the photos in common more accurate than some: better."
+    )
+
+
+def test_the_same_photos_with_one_class_more_are_other_data() -> None:
+    more = made("more", 5)
+    dataset = dataclasses.replace(more.dataset, classes=(*values.DIGITS, "none"))
+    compared = compare_runs([made("ten"), dataclasses.replace(more, dataset=dataset)], "c")
+    assert not compared.same_photos
+    assert compared.differences[0].images == 360
 
 
 def with_data(run: RunValues, **changes: object) -> RunValues:

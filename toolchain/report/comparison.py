@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,10 +61,11 @@ class ComparedRun:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A run against the most accurate one, on the test photos that both have.
+    """A run against the best one, on the test photos that both have.
 
     Attributes:
       run, best: their names.
+      same_photos: whether both have the very same test photos and classes.
       images: photos in common; 0 when there are none, the others are then None.
       difference: accuracy of `run` minus that of `best`, -1..1 with its 95 % interval.
       p_value: McNemar's exact test.
@@ -71,15 +73,18 @@ class Difference:
 
     run: str
     best: str
+    same_photos: bool
     images: int
     difference: Interval | None = None
     p_value: float | None = None
 
     @property
-    def conclusive(self) -> bool:
-        """Whether the photos in common tell the two apart."""
+    def verdict(self) -> str:
+        """What the photos in common tell of `run`: "better", "worse", "inconclusive", "unknown"."""
         found = self.difference
-        return found is not None and (found.low > 0 or found.high < 0)
+        if found is None:
+            return "unknown"
+        return "worse" if found.high < 0 else "better" if found.low > 0 else "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class ComparedRuns:
     Attributes:
       date: UTC, ISO 8601; command: what re-makes it; toolchain: version.
       runs: at least two.
-      best: position of the run whose shipped file is the most accurate.
+      best: position of the run that the others are held against, see `compare_runs`.
       differences: of every other run against it.
       same_photos: whether all have the very same test photos and classes.
       settings: key -> its value in each run, in the order of the runs, where they are not all the
@@ -113,12 +118,15 @@ class ComparedRuns:
 def compare_runs(runs: Sequence[RunValues], command: str) -> ComparedRuns:
     """Put runs side by side; at least two, their names all different.
 
-    The most accurate run is the one whose shipped file has the highest accuracy on its own test
-    photos. Runs of other data are compared in the table, and their difference is not computed.
+    Accuracies on other photos or classes do not tell which network is better. So the best is the
+    run whose shipped file is the most accurate of those that share their test photos and classes
+    with the most runs. Against runs of other data only the photos in common are compared.
     """
     compared = tuple(_compared(values) for values in runs)
-    best = max(range(len(runs)), key=lambda at: compared[at].shipped.accuracy.value)
     photos = [_Photos.of(values, run.shipped) for values, run in zip(runs, compared, strict=True)]
+    shared = [sum(_same(one, other) for other in photos) for one in photos]
+    accuracies = [run.shipped.accuracy.value for run in compared]
+    best = max(range(len(runs)), key=lambda at: (shared[at], accuracies[at]))
     return ComparedRuns(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
@@ -130,7 +138,7 @@ def compare_runs(runs: Sequence[RunValues], command: str) -> ComparedRuns:
             for at in range(len(runs))
             if at != best
         ),
-        same_photos=all(_same(photos[0], one) for one in photos),
+        same_photos=shared[best] == len(runs),
         settings=_differing(runs),
     )
 
@@ -182,12 +190,14 @@ class _Photos:
     Attributes:
       origin: the place that the recipe's path means; its source where it has none.
       frame: size of the input, pixels, and the share of the photo that it shows.
+      classes: all that the run tells apart.
       names, pixels: each photo's name and the hash of its resized pixels, both with its class.
       right: one for each; empty without answers.
     """
 
     origin: str
     frame: tuple[int, float]
+    classes: frozenset[str]
     names: tuple[tuple[str, str], ...]
     pixels: tuple[tuple[str, str], ...]
     right: tuple[bool, ...]
@@ -202,6 +212,7 @@ class _Photos:
         return _Photos(
             origin=os.path.realpath(locate(data.path, "datasets")) if data.path else data.source,
             frame=(dataset.size, values.recipe.input.crop),
+            classes=frozenset(dataset.classes),
             names=tuple(zip((dataset.names[row] for row in rows), classes, strict=True)),
             pixels=tuple(zip((dataset.sha256[row] for row in rows), classes, strict=True)),
             right=() if right is None else tuple(right.tolist()),
@@ -219,21 +230,21 @@ class _Photos:
 
 
 def _same(one: _Photos, other: _Photos) -> bool:
-    keys = sorted(one.keys(other))
-    return bool(keys) and keys == sorted(other.keys(one))
+    keys, others = Counter(one.keys(other)), Counter(other.keys(one))
+    return bool(keys) and keys == others and one.classes == other.classes
 
 
 def _difference(name: str, photos: _Photos, best: str, others: _Photos) -> Difference:
     mine = dict(zip(photos.keys(others), photos.right, strict=False))
     theirs = dict(zip(others.keys(photos), others.right, strict=False))
-    common = sorted(mine.keys() & theirs.keys())
+    common, same = sorted(mine.keys() & theirs.keys()), _same(photos, others)
     if not common:
-        return Difference(name, best, 0)
+        return Difference(name, best, same, 0)
     first = np.fromiter((theirs[key] for key in common), bool)
     second = np.fromiter((mine[key] for key in common), bool)
     lost, gained = int((first & ~second).sum()), int((second & ~first).sum())
     found = paired_difference(first, second)
-    return Difference(name, best, len(common), found, mcnemar(lost, gained))
+    return Difference(name, best, same, len(common), found, mcnemar(lost, gained))
 
 
 def _differing(runs: Sequence[RunValues]) -> tuple[tuple[str, tuple[str, ...]], ...]:

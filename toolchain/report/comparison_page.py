@@ -27,6 +27,14 @@ _NOTE: Final = (
     "quantization's too."
 )
 
+# Verdict of a difference -> a sentence about the runs that have it.
+_TOLD: Final = {
+    "inconclusive": "The photos in common do not tell {best} from {runs}.",
+    "better": "On the photos in common more accurate than {best}: {runs}.",
+    "worse": "On the photos in common less accurate than {best}: {runs}.",
+    "unknown": "Not known is the difference between {best} and {runs}.",
+}
+
 
 def write_comparison(comparison: ComparedRuns, folder: Path) -> None:
     """Write the three files into `folder`, which exists.
@@ -73,27 +81,37 @@ def comparison_markdown(comparison: ComparedRuns) -> str:
 
 
 def verdict(comparison: ComparedRuns) -> str:
-    """Which is best, and whether the photos tell the others from it."""
-    best = comparison.runs[comparison.best]
+    """Which is best, where runs have the same photos, and what the photos tell of the others."""
+    best, others = comparison.runs[comparison.best], comparison.differences
+    rivals = [one.run for one in others if one.same_photos]
+    among = "" if comparison.same_photos else f" of the runs with its photos ({', '.join(rivals)})"
     accuracy = words.percent(best.shipped.accuracy.value)
-    text = f"{best.name} is the most accurate: {accuracy} on {best.images:,} test photos."
-    unsure = [one.run for one in comparison.differences if one.images and not one.conclusive]
-    apart = [one.run for one in comparison.differences if not one.images]
-    if unsure:
-        text += f" These photos do not tell it from {', '.join(unsure)}."
-    if apart:
-        text += f" {', '.join(apart)} has other test photos: its difference is not known."
+    text = f"{best.name} is the most accurate{among}: {accuracy} on {best.images:,} test photos."
+    if not rivals:
+        text = (
+            "No two runs have the same test photos and classes: none is called the most accurate."
+        )
+    for found, told in _TOLD.items():
+        # That a run of the same photos is worse is said already.
+        named = [
+            one.run
+            for one in others
+            if one.verdict == found and not (one.same_photos and found == "worse")
+        ]
+        if named:
+            text += f" {told.format(runs=', '.join(named), best=best.name)}"
     return text
 
 
 def difference(one: Difference) -> str:
     """A run against the best in words."""
     if one.difference is None or one.p_value is None:
-        return f"no test photos in common with {one.best}"
+        missing = "answers to single photos" if one.same_photos else "test photos"
+        return f"no {missing} in common with {one.best}"
     found = one.difference
     points = f"{100 * found.value:+.2f} points ({100 * found.low:+.2f} to {100 * found.high:+.2f})"
-    verdict = "worse" if found.high < 0 else "better" if found.low > 0 else "inconclusive"
-    return f"{points} against {one.best} on {one.images:,} photos, p = {one.p_value:.2g}: {verdict}"
+    on = f"on {one.images:,} photos, p = {one.p_value:.2g}"
+    return f"{points} against {one.best} {on}: {one.verdict}"
 
 
 def cells(run: ComparedRun) -> tuple[str, ...]:
