@@ -197,6 +197,27 @@ def test_runs_without_answers_or_timings_are_compared_as_far_as_they_go() -> Non
     assert "Fewer than two of the runs were timed" in Page(render_comparison(compared)).text()
 
 
+@pytest.mark.parametrize(
+    ("machine", "threads", "told"),
+    [
+        ({"processor": "Old CPU", "logical cores": "2"}, 1, "Old CPU, 2 cores; cpu, 1 thread"),
+        (values.BENCHMARK.machine, 8, "Example CPU @ 2.0 GHz, unknown number of cores; cpu, 8"),
+        ({}, 1, "unknown machine"),
+    ],
+)
+def test_latencies_of_another_machine_or_setup_do_not_compare(machine, threads, told) -> None:
+    rows = tuple(dataclasses.replace(row, threads=threads) for row in values.BENCHMARK.measurements)
+    benchmark = dataclasses.replace(values.BENCHMARK, machine=machine, measurements=rows)
+    other = dataclasses.replace(made("b", 5), benchmark=benchmark)
+    compared = compare_runs([made("a"), other], "c")
+    assert not compared.same_timing
+    page = Page(render_comparison(compared))
+    assert f"0.310 ({told}" in page.text()
+    assert "their latencies do not compare" in page.text()
+    assert "Accuracy against latency" in page.text()
+    assert page.tags.count("svg") == 1 + 2
+
+
 def test_names_are_text_and_the_json_is_plain(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     compared = compare_runs([made(evil), made("b", 5)], evil)

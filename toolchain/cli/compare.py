@@ -57,7 +57,7 @@ def compare_finished(found: Sequence[Run], folder: Path) -> ComparedRuns:
     """
     from toolchain.cli.stages import run_values
     from toolchain.report.comparison import compare_runs
-    from toolchain.report.comparison_page import HEADER, cells, verdict, write_comparison
+    from toolchain.report.comparison_page import HEADER, rows, verdict, write_comparison
     from toolchain.terminal import say, table
 
     for run in found:
@@ -66,7 +66,7 @@ def compare_finished(found: Sequence[Run], folder: Path) -> ComparedRuns:
     made = compare_runs([run_values(recipe_of(run), run, command) for run in found], command)
     folder.mkdir(parents=True, exist_ok=True)
     write_comparison(made, folder)
-    table("comparison on the test split", HEADER, [cells(run) for run in made.runs])
+    table("comparison on the test split", HEADER, rows(made))
     say(f"  {verdict(made)}")
     say(f"  open {folder / 'comparison.html'}")
     return made

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from toolchain import __version__
+from toolchain.measurement import Benchmark, Measurement
 from toolchain.models import locate
 from toolchain.recipe import Recipe
 from toolchain.recipe.backbones import BACKBONES
@@ -42,6 +43,8 @@ class ComparedRun:
         answered once, 0..1.
       seconds: of all features and epochs, training and quantization.
       bytes, p50_ms: of `shipped`; None when it was not measured.
+      timed_on: machine, provider and threads of the latency, in words; empty where the processor
+        is not known or nothing was measured.
     """
 
     name: str
@@ -57,6 +60,7 @@ class ComparedRun:
     seconds: float
     bytes: int | None
     p50_ms: Interval | None
+    timed_on: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,12 @@ class ComparedRuns:
     differences: tuple[Difference, ...]
     same_photos: bool
     settings: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def same_timing(self) -> bool:
+        """Whether the latencies that there are come from the same machine in the same way."""
+        places = {run.timed_on for run in self.runs if run.p50_ms}
+        return len(places) < 2 and "" not in places
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -167,7 +177,18 @@ def _compared(values: RunValues) -> ComparedRun:
         seconds=values.trained.feature_seconds + sum(record.seconds for record in histories),
         bytes=timed.row.bytes if timed else None,
         p50_ms=timed.row.latency.p50_ms if timed and timed.row.latency else None,
+        timed_on=_timed_on(values.benchmark, timed.row) if values.benchmark and timed else "",
     )
+
+
+def _timed_on(benchmark: Benchmark, row: Measurement) -> str:
+    """What two latencies need to have in common to compare; the runtime is the file's own."""
+    machine = benchmark.machine
+    if not machine.get("processor"):
+        return ""
+    cores = machine.get("logical cores", "unknown number of")
+    threads = words.count(row.threads, "thread")
+    return f"{machine['processor']}, {cores} cores; {row.provider}, {threads}"
 
 
 def _network(recipe: Recipe) -> str:

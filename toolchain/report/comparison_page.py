@@ -58,7 +58,7 @@ def render_comparison(comparison: ComparedRuns) -> str:
         "verdict": verdict(comparison),
         "header": HEADER,
         "note": _NOTE,
-        "rows": [cells(run) for run in comparison.runs],
+        "rows": rows(comparison),
         "differences": [(one.run, one.images, difference(one)) for one in comparison.differences],
         "drawings": {name: Markup(text) for name, text in _drawings(comparison).items()},  # noqa: S704
         "matrices": [(name, Markup(text)) for name, text in _matrices(comparison)],  # noqa: S704
@@ -72,7 +72,7 @@ def comparison_markdown(comparison: ComparedRuns) -> str:
     """The verdict, the table and the differences."""
     names = ", ".join(run.name for run in comparison.runs)
     parts = [f"# {escape(names)}", f"**{escape(verdict(comparison))}**"]
-    parts.append(table(HEADER, ([escape(cell) for cell in cells(run)] for run in comparison.runs)))
+    parts.append(table(HEADER, ([escape(cell) for cell in row] for row in rows(comparison))))
     parts.append(escape(_NOTE))
     lines = (f"- {escape(one.run)}: {difference(one)}" for one in comparison.differences)
     parts.append("\n".join(lines))
@@ -114,8 +114,13 @@ def difference(one: Difference) -> str:
     return f"{points} against {one.best} {on}: {one.verdict}"
 
 
-def cells(run: ComparedRun) -> tuple[str, ...]:
-    """The row of a run in the table of `HEADER`."""
+def rows(comparison: ComparedRuns) -> list[tuple[str, ...]]:
+    """The table of `HEADER`; latencies that do not compare say where they were measured."""
+    return [_cells(run, where=not comparison.same_timing) for run in comparison.runs]
+
+
+def _cells(run: ComparedRun, *, where: bool) -> tuple[str, ...]:
+    place = f" ({run.timed_on or 'unknown machine'})" if where and run.p50_ms else ""
     return (
         run.name,
         f"{run.images:,}",
@@ -127,13 +132,13 @@ def cells(run: ComparedRun) -> tuple[str, ...]:
         words.percent(run.recall),
         words.percent(run.f1),
         words.megabytes(run.bytes),
-        words.milliseconds(run.p50_ms),
+        words.milliseconds(run.p50_ms) + place,
         words.duration(run.seconds),
     )
 
 
 def _drawings(comparison: ComparedRuns) -> dict[str, str]:
-    rows = [
+    accuracies = [
         drawings.Row(
             run.name,
             (
@@ -149,9 +154,9 @@ def _drawings(comparison: ComparedRuns) -> dict[str, str]:
         if run.p50_ms
     ]
     return {
-        "accuracy": drawings.interval_rows(rows, "top-1 accuracy, %"),
+        "accuracy": drawings.interval_rows(accuracies, "top-1 accuracy, %"),
         "speed": drawings.tradeoff(points, "p50 latency of one image, ms")
-        if len(points) > 1
+        if len(points) > 1 and comparison.same_timing
         else "",
     }
 
