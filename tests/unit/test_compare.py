@@ -136,7 +136,7 @@ def test_a_run_that_is_better_on_the_photos_in_common_is_named() -> None:
     better = dataclasses.replace(found, difference=Interval(0.1, 0.05, 0.15))
     text = verdict(dataclasses.replace(compared, differences=(better,)))
     assert text == (
-        "No two runs have the same test photos and classes: none is called the most accurate. "
+        "No two runs have the same test photos and classes: none is called most accurate. "
         "On the photos in common more accurate than some: better."
     )
 

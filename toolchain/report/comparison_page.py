@@ -88,9 +88,7 @@ def verdict(comparison: ComparedRuns) -> str:
     accuracy = words.percent(best.shipped.accuracy.value)
     text = f"{best.name} is the most accurate{among}: {accuracy} on {best.images:,} test photos."
     if not rivals:
-        text = (
-            "No two runs have the same test photos and classes: none is called the most accurate."
-        )
+        text = "No two runs have the same test photos and classes: none is called most accurate."
     for found, told in _TOLD.items():
         # That a run of the same photos is worse is said already.
         named = [
