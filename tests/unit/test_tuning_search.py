@@ -9,7 +9,7 @@ import pytest
 from test_tuning import base, trial
 
 from toolchain.cli import search
-from toolchain.errors import GateError, MachineError
+from toolchain.errors import GateError, MachineError, ModelError
 from toolchain.recipe import load_recipe
 from toolchain.tuning.values import Budget, Trials
 from toolchain.values import FileVerification, Interval, Verification
@@ -105,6 +105,37 @@ def test_a_missing_weights_file_is_told_and_the_download_tried_once(
     reasons = [one["reason"] for one in found["untried"]]
     assert len(reasons) == 2
     assert all("not on this machine" in reason and "no route" in reason for reason in reasons)
+
+
+def test_a_variant_that_the_weights_file_does_not_fit_is_told(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    weights = tmp_path / "mine.safetensors"
+    weights.touch()
+    stages.recipe = base(weights=str(weights))
+    ours = search._try
+
+    def fits_narrow(variant, runs):
+        if variant.alpha == 1:
+            raise ModelError("Conv1/kernel: expected shape 3x3x3x32", str(weights), "check it")
+        return ours(variant, runs)
+
+    monkeypatch.setattr(search, "_try", fits_narrow)
+    found = stages.search(Budget())
+    assert stages.tried == ["cats-a0.35-s96", "cats-a0.35-s160"]
+    assert [one["variant"] for one in found["untried"]] == ["cats-a1-s96", "cats-a1-s160"]
+    assert "expected shape 3x3x3x32" in found["untried"][0]["reason"]
+
+
+def test_any_other_damaged_file_ends_the_search(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(variant, runs):
+        raise ModelError("cannot be read", "pixels.npy", "run: make train")
+
+    monkeypatch.setattr(search, "_try", damaged)
+    with pytest.raises(ModelError, match="cannot be read"):
+        stages.search(Budget())
 
 
 def test_nothing_within_the_budget_is_a_missed_gate_with_a_page(stages: Stages) -> None:

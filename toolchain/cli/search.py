@@ -55,11 +55,16 @@ def search(
         say(f"[{number}/{len(variants)}] {variant.name}")
         known = [trial for one in tried for trial in one.trials]
         reason = over_already(variant, known, budget) or _without_weights(variant, unreachable)
-        if reason:
-            say(f"  not tried: {reason}")
-            left_out.append(variant.untried(reason))
-            continue
-        tried.append(_try(variant, runs))
+        if not reason:
+            try:
+                tried.append(_try(variant, runs))
+                continue
+            except ModelError as error:
+                if error.where != str(weights_path(variant.recipe)):
+                    raise
+                reason = f"its weights do not fit: {error.what}"
+        say(f"  not tried: {reason}")
+        left_out.append(variant.untried(reason))
     found = _conclude(base, tried, left_out, budget)
     return _ship(found, variants, base, runs)
 
