@@ -12,9 +12,11 @@ from pathlib import Path
 import distributed_training
 import numpy as np
 import pytest
+from networks import recipe_of
 
-from toolchain.training.distribution import VARIABLE
+from toolchain.errors import MachineError
 from toolchain.training.weights import read_safetensors
+from toolchain.training.workers import VARIABLE
 from toolchain.values import TrainedModel
 
 SCRIPT = Path(distributed_training.__file__)
@@ -143,20 +145,15 @@ def notes(folder: Path) -> str:
     return " ".join(TrainedModel.load(folder / "scratch" / "train").notes)
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        "two machines",
-        "[]",
-        json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}),
-        json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}),
-    ],
-)
-def test_workers_that_cannot_be_are_told(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from toolchain.errors import MachineError
-    from toolchain.training import distribution
+def test_other_stages_wait_for_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They compute on one device; a strategy would wait for ever for a worker that is not there."""
+    from toolchain.training import device, distribution
 
-    monkeypatch.setenv(VARIABLE, told)
-    with pytest.raises(MachineError, match="expected") as caught:
+    def asked() -> str:
+        raise AssertionError("the workers were asked for")
+
+    monkeypatch.setattr(device, "described", asked)
+    assert device.configure(recipe_of(32)).startswith(("CPU", "1 GPU"))
+    monkeypatch.setenv(VARIABLE, "two machines")
+    with pytest.raises(MachineError, match="expected"):
         distribution.strategy.__wrapped__()
-    assert len(str(caught.value).splitlines()) <= 3

@@ -10,12 +10,16 @@ from toolchain.recipe import Recipe
 from toolchain.training.distribution import described
 
 
-def configure(recipe: Recipe) -> str:
+def configure(recipe: Recipe, *, distributed: bool = False) -> str:
     """Set seeds, precision policy and GPU memory growth; returns what will compute, in words.
+
+    Args:
+      recipe: says the seed and the precision.
+      distributed: whether to meet the other devices and machines; else one device computes.
 
     Raises:
       RecipeError: train.xla on several devices, whose gradients XLA cannot add up.
-      MachineError: TF_CONFIG cannot be used.
+      MachineError: TF_CONFIG cannot be used, or a worker that it names does not answer.
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
@@ -24,7 +28,7 @@ def configure(recipe: Recipe) -> str:
         except RuntimeError:
             # Growth is fixed once the GPU has been used in this process; the first stage set it.
             break
-    copies = described()
+    copies = described() if distributed else ""
     if copies and recipe.train.xla:
         raise RecipeError([f"train.xla: expected false on {copies}; received true"], recipe.name)
     tf_keras.utils.set_random_seed(recipe.train.seed)

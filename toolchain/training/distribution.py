@@ -10,7 +10,6 @@ and decides by what the first one found on validation photos.
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -19,12 +18,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from toolchain.errors import MachineError
+from toolchain.training.workers import VARIABLE, Workers
 
-VARIABLE: Final = "TF_CONFIG"
-_EXAMPLE: Final = (
-    '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
-)
 _WORD: Final = np.dtype(np.int32)
 
 
@@ -36,31 +31,15 @@ def strategy() -> Any:
     there is one unless somebody asked for more. It must be asked for before anything is computed.
 
     Raises:
-      MachineError: TF_CONFIG cannot be used.
+      MachineError: TF_CONFIG cannot be used, or a worker that it names does not answer.
     """
     if told := os.environ.get(VARIABLE):
-        _check(told)
+        Workers.of(told).wait()
         return tf.distribute.MultiWorkerMirroredStrategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) > 1:
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
-
-
-def _check(told: str) -> None:
-    try:
-        config = json.loads(told)
-        workers, task = config["cluster"]["worker"], config["task"]
-        if set(config["cluster"]) != {"worker"} or task["type"] != "worker":
-            raise ValueError("expected workers and nothing else")
-        if not 0 <= task["index"] < len(workers):
-            raise ValueError(f"expected an index below {len(workers)}, received {task['index']}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise MachineError(
-            f"expected {_EXAMPLE}: {type(error).__name__} {error}",
-            VARIABLE,
-            "give each machine its own index, or unset it to train on this one alone",
-        ) from error
 
 
 def described() -> str:

@@ -51,7 +51,7 @@ def train_model(
         or the head has one logit for other than two classes.
       ModelError, MachineError: the backbone's weights, see `pretrained.weights_path`.
     """
-    notes = [f"computed on {configure(recipe)}"]
+    notes = [f"computed on {configure(recipe, distributed=True)}"]
     with strategy().scope():
         return _train(dataset, recipe, out, kept, notes)
 
