@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections import namedtuple
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -128,14 +129,15 @@ def test_a_file_in_the_working_folder_is_not_imported(
 
 
 def test_no_nvidia_device_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "NVIDIA_TRACES", (tmp_path / "nvidia0",))
+    monkeypatch.setattr(checks, "NVIDIA_TRACES", (f"{tmp_path}/nvidia[0-9]*",))
+    (tmp_path / "nvidia-modeset").touch()
     assert "no NVIDIA device" in checks.gpu().found
 
 
 @pytest.fixture
 def nvidia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "nvidia0").touch()
-    monkeypatch.setattr(checks, "NVIDIA_TRACES", (tmp_path / "nvidia0",))
+    (tmp_path / "nvidia3").touch()
+    monkeypatch.setattr(checks, "NVIDIA_TRACES", (f"{tmp_path}/nvidia[0-9]*",))
     monkeypatch.setattr(packages, "installed", lambda _: "2.21.0")
     monkeypatch.delenv(checks.HIDING, raising=False)
 
@@ -149,6 +151,18 @@ def test_a_device_that_tensorflow_does_not_see_is_explained(
     assert found.state == "note"
     assert "CUDA libraries" in found.found
     assert "toolchain[train,gpu]" in found.remedy
+
+
+@pytest.mark.parametrize("name", ["/dev/dxg", "/dev/nvidiactl", "/dev/nvidia7"])
+def test_the_traces_of_wsl_and_of_later_devices_are_known(name: str) -> None:
+    assert any(fnmatch(name, trace) for trace in checks.NVIDIA_TRACES)
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_a_slow_import_is_not_taken_for_missing_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "in_child", lambda _: "no answer within 30 s")
+    found = checks.gpu()
+    assert (found.state, found.found) == ("note", "not known: no answer within 30 s")
 
 
 @pytest.mark.usefixtures("nvidia")

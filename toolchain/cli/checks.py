@@ -22,7 +22,13 @@ State = Literal["ok", "note", "broken"]
 LEAST_DISK_MIB: Final = 500
 COMFORTABLE_DISK_MIB: Final = 5_000
 CHILD_TIMEOUT_S: Final = 30.0
-NVIDIA_TRACES: Final = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidia0"))
+# Patterns of what a driver leaves; /dev/dxg is the GPU of Windows inside WSL2.
+NVIDIA_TRACES: Final = (
+    "/proc/driver/nvidia/version",
+    "/dev/nvidiactl",
+    "/dev/nvidia[0-9]*",
+    "/dev/dxg",
+)
 # Numbers the devices that a CUDA program may use; empty and -1 mean none.
 HIDING: Final = "CUDA_VISIBLE_DEVICES"
 # Names the machines that train together, and which of them this is.
@@ -165,27 +171,30 @@ def onnxruntime_once() -> Check:
 
 def gpu() -> Check:
     """Whether TensorFlow trains on a GPU, and why not."""
-    if not any(trace.exists() for trace in NVIDIA_TRACES):
+    found = [path for trace in NVIDIA_TRACES for path in sorted(Path("/").glob(trace[1:]))]
+    if not found:
         return Check("GPU", "ok", "none: no NVIDIA device or driver here; training uses the CPU")
     if packages.installed("tensorflow") is None:
         return Check(
             "GPU",
             "note",
-            "an NVIDIA device is here, and no TensorFlow to use it",
+            f"{found[0]} is here, and no TensorFlow to use a GPU",
             "pip install 'toolchain[train,gpu]'",
         )
     if os.environ.get(HIDING, "0") in ("", "-1"):
         hidden = f"{HIDING} hides the NVIDIA devices here; training uses the CPU"
         return Check("GPU", "note", hidden, f"unset {HIDING} to train on a GPU")
-    found = in_child(_GPUS)
-    if isinstance(found, list) and found:
-        copies = ", a copy of the network on each" if len(found) > 1 else ""
-        return Check("GPU", "ok", f"TensorFlow trains on {', '.join(map(str, found))}{copies}")
-    why = found if isinstance(found, str) else "its CUDA libraries are missing or do not load"
+    seen = in_child(_GPUS)
+    if isinstance(seen, str):
+        return Check("GPU", "note", f"not known: {seen}", "try: python -c 'import tensorflow'")
+    if seen:
+        copies = ", a copy of the network on each" if len(seen) > 1 else ""
+        return Check("GPU", "ok", f"TensorFlow trains on {', '.join(map(str, seen))}{copies}")
     return Check(
         "GPU",
         "note",
-        f"an NVIDIA device is here and TensorFlow does not see it ({why}); training uses the CPU",
+        f"{found[0]} is here and TensorFlow sees no GPU (its CUDA libraries are missing or do not "
+        "load); training uses the CPU",
         "pip install 'toolchain[train,gpu]', and check the driver with nvidia-smi",
     )
 
