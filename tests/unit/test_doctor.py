@@ -232,6 +232,18 @@ def test_a_checkout_that_is_not_installed_reads_pyproject(monkeypatch: pytest.Mo
 
 def test_workers_of_a_cluster_are_told_of() -> None:
     assert checks.workers("") == []
-    (check,) = checks.workers('{"cluster": {}}')
+    task = {"type": "worker", "index": 0}
+    two = json.dumps({"cluster": {"worker": ["a:1", "b:2"]}, "task": task})
+    (check,) = checks.workers(two)
     assert (check.name, check.state) == ("TF_CONFIG", "note")
+    assert check.found.endswith("the other workers: b:2")
     assert "unset" in check.remedy
+    (check,) = checks.workers(json.dumps({"cluster": {"worker": ["a:1"]}, "task": task}))
+    assert (check.state, check.found) == ("ok", "names this machine alone")
+
+
+@pytest.mark.parametrize("told", ["garbage", '{"cluster": {}}'])
+def test_workers_that_training_refuses_are_broken(told: str) -> None:
+    (check,) = checks.workers(told)
+    assert check.state == "broken"
+    assert "training cannot use it: expected" in check.found

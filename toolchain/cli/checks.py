@@ -16,7 +16,10 @@ from typing import Any, Final, Literal
 
 from toolchain import __version__
 from toolchain.cli import packages
+from toolchain.errors import MachineError
 from toolchain.models import embedded_backbone
+from toolchain.training.workers import VARIABLE as WORKERS
+from toolchain.training.workers import Workers
 
 State = Literal["ok", "note", "broken"]
 LEAST_DISK_MIB: Final = 500
@@ -31,8 +34,6 @@ NVIDIA_TRACES: Final = (
 )
 # Numbers the devices that a CUDA program may use; empty and -1 mean none.
 HIDING: Final = "CUDA_VISIBLE_DEVICES"
-# Names the machines that train together, and which of them this is.
-WORKERS: Final = "TF_CONFIG"
 _WEIGHTS: Final = (".h5", ".safetensors")
 _MIB: Final = 2**20
 
@@ -203,7 +204,13 @@ def workers(told: str) -> list[Check]:
     """Whether training waits for other machines; nothing where TF_CONFIG is not set."""
     if not told:
         return []
-    found = "training waits for the other workers that it names"
+    try:
+        cluster = Workers.of(told)
+    except MachineError as error:
+        return [Check(WORKERS, "broken", f"training cannot use it: {error.what}", error.remedy)]
+    if not cluster.others:
+        return [Check(WORKERS, "ok", "names this machine alone")]
+    found = f"training waits for the other workers: {', '.join(cluster.others.values())}"
     return [Check(WORKERS, "note", found, f"unset {WORKERS} to train on this machine alone")]
 
 
