@@ -75,12 +75,18 @@ def noticed(phase: Sequence[EpochRecord], photos: int) -> str:
 def _by_heart(phase: Sequence[EpochRecord], photos: int) -> bool:
     last, points = phase[-1], _sure_points(phase[-1], photos)
     least = min(phase, key=lambda record: record.validation_loss)
-    if last.validation_loss > least.validation_loss and last.loss < least.loss:
+    if last.validation_loss > least.validation_loss and last.loss < _train_loss(phase, least):
         twice = points > 0 and last.accuracy >= 2 * last.validation_accuracy
         if points >= LARGE or twice:
             return True
     before = phase[-2] if len(phase) > 1 and phase[-2].epoch else None
     return before is not None and min(points, _sure_points(before, photos)) >= 2 * LARGE
+
+
+def _train_loss(phase: Sequence[EpochRecord], record: EpochRecord) -> float:
+    """Training's own loss then; the start has validation's, which nothing smooths or mixes."""
+    trained = [one for one in phase if one.epoch]
+    return (record if record.epoch else trained[0]).loss
 
 
 def _sure_points(record: EpochRecord, photos: int) -> float:
@@ -128,4 +134,4 @@ def _rises(phase: Sequence[EpochRecord]) -> bool:
     least = min(range(len(phase)), key=lambda at: phase[at].validation_loss)
     last = phase[-1]
     grew = last.validation_loss > (1 + _GREW) * phase[least].validation_loss
-    return grew and last.loss < phase[least].loss
+    return grew and last.loss < _train_loss(phase, phase[least])

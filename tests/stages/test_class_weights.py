@@ -38,6 +38,8 @@ def test_balanced_classes_count_alike_as_a_whole() -> None:
     assert weights_for("none") == ()
     with pytest.raises(RecipeError, match="received 'bees'"):
         weights_for({"bees": 3})
+    with pytest.raises(RecipeError, match="received 0 for every class"):
+        weights_for({"ant": 0, "bee": 0, "cat": 0})
 
 
 PLAN = Plan(

@@ -11,6 +11,7 @@ import tf_keras
 from networks import randomise, softmax
 from tf_keras import layers
 
+from toolchain.errors import InputError
 from toolchain.training import fit as loop
 from toolchain.training.batches import Examples
 from toolchain.training.fit import fit
@@ -298,3 +299,9 @@ def test_mixed_precision_learns_with_float32_weights(precision: str) -> None:
     assert fitted.history[fitted.best].validation_accuracy > 0.8
     assert {w.dtype for w in model.get_weights()} == {np.dtype("float32")}
     assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_training_that_diverges_is_no_success() -> None:
+    plan = replace(PLAN, optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(InputError, match="train diverged: expected a finite validation loss"):
+        fit(model_of(), blobs(), blobs(seed=1), plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,7 +15,7 @@ from tf_keras import layers
 from toolchain.training import fit as loop
 from toolchain.training import stage
 from toolchain.training.fit import fit
-from toolchain.training.rates import layer_factors
+from toolchain.training.rates import layer_factors, rate_at
 from toolchain.training.weights import variables
 
 TOLERANCE = {"rate": 1e-9, "share of a step": 1e-3}
@@ -38,7 +37,7 @@ def test_a_plateau_lowers_the_rate_and_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_start_counts_among_what_is_to_be_beaten(monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted(monkeypatch, [(loss, 0.5) for loss in (0.3, 0.4, math.nan, 0.4)])
+    scripted(monkeypatch, [(loss, 0.5) for loss in (0.3, 0.4, 0.5, 0.4)])
     plan = replace(PLATEAU, epochs=3, baseline=True)
     rates = [r.learning_rate for r in fit(model_of(), blobs(), blobs(), plan).history[1:]]
     assert rates == pytest.approx([1e-2, 1e-2, 1e-3], abs=TOLERANCE["rate"])
@@ -111,3 +110,11 @@ def test_fine_tuning_has_a_schedule_of_its_own(said, expected) -> None:
     assert (plan.phase, plan.epochs, plan.learning_rate, plan.baseline) == (
         "fine_tune", 5, 1e-4, True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("warmup", [1e-4, 0.5, 2.0])
+def test_a_warm_up_never_goes_beyond_the_rate(warmup: float) -> None:
+    plan = replace(PLAN, warmup_epochs=warmup)
+    found = [rate_at(plan, done, []) for done in np.linspace(0, 3, 50)]
+    assert max(found) <= plan.learning_rate
+    assert found[0] > 0

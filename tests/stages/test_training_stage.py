@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from networks import randomise, recipe_of
 
-from toolchain.errors import ModelError, RecipeError
+from toolchain.cli import stages
+from toolchain.errors import MachineError, ModelError, RecipeError
 from toolchain.quantization.stage import restore
-from toolchain.run import sha256_file
+from toolchain.run import Run, sha256_file
 from toolchain.training import features
 from toolchain.training import fit as loop
+from toolchain.training import stage as training_stage
 from toolchain.training.network import backbone_layers, build_network
 from toolchain.training.stage import train_model
 from toolchain.training.weights import arrays_of, read_safetensors, save_weights, variables
@@ -210,3 +213,35 @@ def test_missing_weights_name_the_other_ways(small_vgg_run, tmp_path) -> None:
     assert "none.h5" in caught.value.where
     for way in ("embedded", ".safetensors", "none"):
         assert way in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (tf.errors.ResourceExhaustedError, "out of memory in stage train"),
+        (tf.errors.UnavailableError, "another worker is gone in stage train"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_mistake_of_ours(kind, told, tmp_path) -> None:
+    with (
+        pytest.raises(MachineError, match=told) as caught,
+        stages.tensorflow(Run(tmp_path, "digits"), "train"),
+    ):
+        raise kind(None, None, "from inside of a step")
+    assert caught.value.remedy
+
+
+def test_other_errors_of_tensorflow_stay_what_they_are(tmp_path) -> None:
+    with (
+        pytest.raises(tf.errors.InvalidArgumentError),
+        stages.tensorflow(Run(tmp_path, "digits"), "train"),
+    ):
+        raise tf.errors.InvalidArgumentError(None, None, "shapes")
+
+
+def test_fine_tuning_needs_something_to_train() -> None:
+    recipe = recipe_of(32, "cnn", model={"blocks": [4], "head": {"output": "sigmoid"}})
+    network = build_network(recipe, 10)
+    nothing = replace(recipe, fine_tune=replace(recipe.fine_tune, start="logits"))
+    with pytest.raises(RecipeError, match="a layer with weights behind it"):
+        training_stage._fine_tune_start(network, nothing)

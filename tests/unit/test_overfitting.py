@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from toolchain.overfitting import noticed
+from toolchain.overfitting import noticed, overfitting
 from toolchain.values import EpochRecord
 
 # Runs of the recipes as they were: run, validation photos, phase, epoch, loss and accuracy on
@@ -137,3 +137,17 @@ def test_few_photos_may_miss_by_chance() -> None:
     history = [record(1, 0.6, 0.75, 0.60, 0.70), record(2, 0.4, 0.85, 0.61, 0.72)]
     assert noticed(history, photos=2000)
     assert noticed(history, photos=40) == ""
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_start_has_no_train_loss_to_compare_with(smoothing: float) -> None:
+    """Training's loss has smoothing in it; validation's, which the start has, has not."""
+    validation = (0.30, 0.45, 0.62)
+    phase = [EpochRecord("fine_tune", 0, 0.30, 0.90, 0.30, 0.90, 0.0, 0.0)] + [
+        EpochRecord("fine_tune", epoch, smoothing + 0.2 / epoch, 0.99, loss, 0.90, 1e-4, 1.0)
+        for epoch, loss in enumerate(validation[1:], start=1)
+    ]
+    assert "by heart" in noticed(phase, 1000)
+    found = overfitting(phase, 1)
+    assert found is not None
+    assert found.rising

@@ -503,3 +503,19 @@ def test_clusters_and_a_normalisation_that_takes_them_apart_are_refused():
     for changed in ({"batch_norm": "before"}, {"dense": []}):
         assert parse({**table, "model": {"head": head | changed}}).compress.clusters == 16
     assert parse({**table, "compress": {"sparsity": 0.5}}).compress.sparsity == 0.5
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("quantize", "skip_layers", [["a"]]),
+        ("quantize", "skip_layers", [{"a": 1}]),
+        ("export", "precisions", [8]),
+        ("export", "formats", [True, "tflite"]),
+    ],
+)
+def test_items_of_another_type_are_mistakes_and_no_crash(section: str, key: str, value) -> None:
+    table = {**SMALLEST, "model": {"head": {"output": "sigmoid"}}, section: {key: value}}
+    with pytest.raises(RecipeError) as caught:
+        parse(table)
+    assert any(f"{section}.{key}: expected text" in one for one in caught.value.mistakes)

@@ -9,7 +9,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from toolchain.cli import published
 from toolchain.errors import GateError, MachineError
@@ -40,6 +40,18 @@ _WEIGHTS: Final = (
 _SHOWN_LAYERS: Final = 5
 
 
+_START_ALL: Final = "start all workers again; each goes on from the last epoch"
+# TensorFlow's errors that are the machine's, and what to do; named, because naming loads nothing.
+_OF_THE_MACHINE: Final = {
+    "ResourceExhaustedError": (
+        "out of memory",
+        "give smaller batches: --set train.batch_size=8; what was finished is kept",
+    ),
+    "UnavailableError": ("another worker is gone", _START_ALL),
+    "AbortedError": ("another worker is gone", _START_ALL),
+}
+
+
 @contextlib.contextmanager
 def tensorflow(run: Run, stage: str) -> Iterator[None]:
     """Native noise into the stage's log; a missing extra becomes an error that names it."""
@@ -55,6 +67,16 @@ def tensorflow(run: Run, stage: str) -> Iterator[None]:
                 f"stage {stage} needs {error.name}, which is not installed",
                 remedy="pip install 'toolchain[train]', or make install in a checkout",
             ) from error
+        except Exception as error:
+            kinds = {kind.__name__ for kind in type(error).__mro__ if _is_of_tensorflow(kind)}
+            for kind, (what, remedy) in _OF_THE_MACHINE.items():
+                if kind in kinds:
+                    raise MachineError(f"{what} in stage {stage}", remedy=remedy) from error
+            raise
+
+
+def _is_of_tensorflow(kind: type[Any]) -> bool:
+    return kind.__module__.startswith("tensorflow.")
 
 
 def data(recipe: Recipe, run: Run, out: Path) -> None:

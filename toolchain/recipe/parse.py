@@ -8,7 +8,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -164,7 +164,18 @@ def _list(
     default: Any = field.default
     if not value and default and isinstance(default, tuple):
         mistakes.append(f"{where}: expected at least one value, such as {default[0]!r}")
-    return tuple(_value(where, one, item, field, mistakes) for one in value)
+    return tuple(_good(where, value, item, field, mistakes))
+
+
+def _good(
+    where: str, values: list[Any], item: Any, field: dataclasses.Field[Any], mistakes: list[str]
+) -> Iterator[Any]:
+    """What is an item; of the others the mistake is told, and nothing has to look at them again."""
+    for one in values:
+        before = len(mistakes)
+        value = _value(where, one, item, field, mistakes)
+        if len(mistakes) == before:
+            yield value
 
 
 def _named(

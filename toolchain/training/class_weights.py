@@ -19,12 +19,18 @@ def class_weights(recipe: Recipe, dataset: Dataset) -> tuple[float, ...]:
     alike as a whole, and the mean over photos is 1. Of a table, classes that it leaves out have 1.
 
     Raises:
-      RecipeError: the table names a class that the photos do not have.
+      RecipeError: the table names a class that the photos do not have, or leaves no class a weight.
     """
     asked = recipe.train.class_weights
     if not isinstance(asked, str):
         _check(asked, dataset.classes, recipe.name)
-        return tuple(asked.get(name, 1.0) for name in dataset.classes)
+        weights = tuple(asked.get(name, 1.0) for name in dataset.classes)
+        if not any(weights):
+            raise RecipeError(
+                ["train.class_weights: expected a weight above 0, received 0 for every class"],
+                recipe.name,
+            )
+        return weights
     if asked == "none":
         return ()
     labels = dataset.label_array()[dataset.indices("train")]

@@ -7,6 +7,7 @@ After each epoch its state is kept (`checkpoint`), and a loop that was stopped g
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections.abc import Sequence, Sized
@@ -18,6 +19,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from toolchain.errors import InputError
 from toolchain.overfitting import noticed
 from toolchain.terminal import say, track
 from toolchain.training.augment import mix
@@ -32,6 +34,7 @@ from toolchain.training.inference import Inference, of_any_length
 from toolchain.training.optimizer import optimizer_of, state_of
 from toolchain.training.plan import Plan
 from toolchain.training.rates import Slowed, rate_at, reductions
+from toolchain.training.statistics import Quickened
 from toolchain.training.tensors import lent
 from toolchain.unfinished import Unfinished
 from toolchain.values import EpochRecord
@@ -64,6 +67,9 @@ def fit(
     Best is by `plan.best_by`, among those that `plan.never_below` leaves. What `kept` holds of
     this phase is not computed again: the weights are the same, bit for bit, as those of training
     that was never stopped on this machine.
+
+    Raises:
+      InputError: training diverged.
     """
     if done := finished(model, plan, validation, kept):
         return done
@@ -76,6 +82,8 @@ def fit(
     warning = noticed(progress.history, len(validation))
     while progress.epoch < plan.epochs and progress.waited < plan.patience:
         record = _trained(stepper, train, validation, progress)
+        if not math.isfinite(record.validation_loss):
+            raise _diverged(record, plan)
         progress.finished = record.epoch == plan.epochs or progress.waited >= plan.patience
         checkpoint.save(progress, state)
         # Told once it is kept: an epoch that was seen is never computed again.
@@ -85,10 +93,20 @@ def fit(
             say(f"{plan.phase}: not getting better, learning rate {rate:.3g} from here on")
         if not warning and (warning := noticed(progress.history, len(validation))):
             say(f"warning: {warning}")
-    if progress.waited >= plan.patience:
+    if progress.waited >= plan.patience and progress.epoch < plan.epochs:
         say(f"{plan.phase}: no better epoch in {progress.waited}, stopping early")
     assign(weights, progress.weights)
     return Fitted(tuple(progress.history), progress.best, warning)
+
+
+def _diverged(record: EpochRecord, plan: Plan) -> InputError:
+    """What is told once weights are no numbers any more: no epoch after this one can be better."""
+    return InputError(
+        f"{plan.phase} diverged: expected a finite validation loss, received "
+        f"{record.validation_loss} after epoch {record.epoch}",
+        f"learning_rate {plan.learning_rate:g}",
+        "lower the learning rate, or give warmup_epochs; epochs before this one are kept",
+    )
 
 
 def finished(
@@ -189,7 +207,11 @@ class _Stepper:
         self.inference = Inference(model, plan.prepare)
         self._teacher = Inference(plan.teacher, plan.prepare) if plan.teacher else None
         # What takes back a part of each step, in this order.
-        self._keepers: list[Slowed | Ties] = [Slowed(model, plan.depth_factor)]
+        self._statistics = Quickened(model)
+        self._keepers: list[Slowed | Ties | Quickened] = [
+            Slowed(model, plan.depth_factor),
+            self._statistics,
+        ]
         if plan.ties is not None:
             self._keepers.append(plan.ties)
         self.average = Average(model, plan.ema) if plan.ema else None
@@ -226,6 +248,7 @@ class _Stepper:
             "weights": changing(self.model),
             "optimizer": state_of(self.optimizer),
             "average": average,
+            "statistics": self._statistics.variables,
         }
 
     def measure(self, examples: Examples) -> tuple[float, float]:
@@ -284,31 +307,35 @@ class _Stepper:
         return loss
 
     def _losses(self, inputs: Any, logits: Any, labels: Any, mixed: Sequence[Any]) -> Any:
-        each = self._cross_entropy(logits, labels)
+        """Of each photo; a mixed one has its two labels in their shares."""
+        each, weight = self._cross_entropy(logits, labels), self._weight(labels)
+        losses = weight * each
         if mixed:
             others, share = mixed
-            each = share * each + (1 - share) * self._cross_entropy(logits, others)
+            another = self._weight(others)
+            losses = share * losses + (1 - share) * another * self._cross_entropy(logits, others)
+            weight = share * weight + (1 - share) * another
         if self.plan.teacher is not None:
             taught = tf.nn.softmax(self.plan.teacher(inputs, training=False))
             asked = tf.nn.softmax_cross_entropy_with_logits(tf.stop_gradient(taught), logits)
-            each = (1 - self.plan.distillation) * each + self.plan.distillation * asked
-        return each
+            share = self.plan.distillation
+            losses = (1 - share) * losses + share * weight * asked
+        return losses
+
+    def _weight(self, labels: Any) -> Any:
+        if not self.plan.class_weights:
+            return 1.0
+        return tf.gather(tf.constant(self.plan.class_weights, tf.float32), labels)
 
     def _decay(self) -> Any:
         """This device's share of the L2 on kernels."""
         if not self.plan.weight_decay:
             return 0.0
         kernels = [v for v in self.model.trainable_variables if "kernel" in v.name]
-        decay = tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+        decay = sum(tf.nn.l2_loss(kernel) for kernel in kernels)
         return self.plan.weight_decay * decay / self._devices.num_replicas_in_sync
 
     def _cross_entropy(self, logits: Any, labels: Any) -> Any:
-        each = self._smoothed(logits, labels)
-        if self.plan.class_weights:
-            each *= tf.gather(tf.constant(self.plan.class_weights, tf.float32), labels)
-        return each
-
-    def _smoothed(self, logits: Any, labels: Any) -> Any:
         smoothing = self.plan.label_smoothing
         if not smoothing:
             return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

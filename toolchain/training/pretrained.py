@@ -75,8 +75,11 @@ def _file_names(recipe: Recipe) -> tuple[str, str]:
     """The short name in $TOOLCHAIN_DATA/weights, and the one that Keras publishes."""
     if recipe.model.backbone == "vgg16":
         return "vgg16_no_top.h5", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    size = recipe.input.size if recipe.input.size in _PUBLISHED_SIZES else 224
-    alpha = recipe.model.alpha
+    size, alpha = recipe.input.size, recipe.model.alpha
+    # Convolutions fit any size. Those wider than 1 were published for the largest alone
+    # (tf_keras 2.21 applications/mobilenet_v2.py).
+    if size not in _PUBLISHED_SIZES or float(alpha or 1.0) > 1.0:
+        size = 224
     return (
         f"mobilenet_v2_{alpha}_{size}_no_top.h5",
         f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5",
@@ -111,8 +114,12 @@ def _download(recipe: Recipe) -> Path:
 
 
 def weights_fingerprint(recipe: Recipe) -> str:
-    """Hash of the weights file that is at hand, or "to download"; for the "up to date" test."""
-    if recipe.model.weights == "none":
-        return "none"
-    path = find_imagenet(recipe) if recipe.model.weights == "imagenet" else weights_path(recipe)
-    return "to download" if path is None or not path.is_file() else sha256_file(path)
+    """Hash of the weights file, for the "up to date" test; "none" where there is none.
+
+    It is downloaded for that: a hash that came with the first training would make it another's.
+
+    Raises:
+      ModelError, MachineError: see `weights_path`.
+    """
+    path = weights_path(recipe)
+    return "none" if path is None else sha256_file(path)

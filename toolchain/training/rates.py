@@ -31,7 +31,7 @@ def rate_at(plan: Plan, epochs_done: float, history: Sequence[EpochRecord]) -> f
       history: the records of the epochs before this one.
     """
     if epochs_done < plan.warmup_epochs:
-        return plan.learning_rate * (epochs_done + 1e-3) / plan.warmup_epochs
+        return plan.learning_rate * min((epochs_done + 1e-3) / plan.warmup_epochs, 1.0)
     if plan.schedule == "plateau":
         return plan.learning_rate * plan.plateau_factor ** reductions(plan, history)
     if plan.schedule == "constant":

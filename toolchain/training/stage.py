@@ -25,7 +25,7 @@ from toolchain.training.network import build_network, start_index
 from toolchain.training.phases import Phase, Transfer, compress, on_photos
 from toolchain.training.plan import Plan
 from toolchain.training.pretrained import weights_path
-from toolchain.training.weights import arrays_of, load_backbone, save_weights
+from toolchain.training.weights import arrays_of, is_h5, load_backbone, save_weights
 from toolchain.unfinished import Unfinished
 from toolchain.values import Dataset, Split, TrainedModel
 
@@ -69,6 +69,7 @@ def _train(
     plan, photos, feature_seconds = _plan(recipe, dataset), _photos(dataset), 0.0
     if recipe.model.weights == "none":
         phases = [on_photos(network, photos, plan, kept)]
+        notes.append("trained as a whole from the first step on: [fine_tune] was not needed")
     else:
         planned = [Phase(plan)]
         if recipe.fine_tune.epochs:
@@ -130,13 +131,18 @@ def _fine_tune_start(network: tf_keras.Model, recipe: Recipe) -> int:
             [f"fine_tune.start: expected a layer or block up to {last}, received {start!r}"],
             recipe.name,
         )
+    if not any(layer.weights for layer in network.layers[index:]):
+        raise RecipeError(
+            [f"fine_tune.start: expected a layer with weights behind it, received {start!r}"],
+            recipe.name,
+        )
     return index
 
 
 def _load_weights(network: tf_keras.Model, recipe: Recipe, path: Path | None) -> list[str]:
     if path is None:
         return ["backbone from random weights"]
-    is_published = recipe.model.backbone == "vgg16" and path.suffix == ".h5"
+    is_published = recipe.model.backbone == "vgg16" and is_h5(path)
     load_backbone(network, path, fold_caffe=is_published and recipe.input.pixels == "caffe")
     return [f"backbone from {path.name}, sha256 {sha256_file(path)}"]
 

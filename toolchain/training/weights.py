@@ -136,6 +136,11 @@ def assign(named: dict[str, Any], arrays: Arrays, path: Path) -> None:
         variable.assign(value)
 
 
+def is_h5(path: Path) -> bool:
+    """Whether a file's name says that it is in Keras' format of weights."""
+    return path.suffix.lower() in (".h5", ".hdf5")
+
+
 def load_backbone(network: tf_keras.Model, path: Path, *, fold_caffe: bool) -> None:
     """Set the backbone of `network` from an .h5 or .safetensors file; the head stays.
 
@@ -150,7 +155,7 @@ def load_backbone(network: tf_keras.Model, path: Path, *, fold_caffe: bool) -> N
     named = variables(backbone_layers(network))
     if path.suffix.lower() == ".safetensors":
         arrays = read_safetensors(path)
-    elif path.suffix.lower() in (".h5", ".hdf5"):
+    elif is_h5(path):
         arrays = read_h5(path, {name: tuple(v.shape) for name, v in named.items()})
     else:
         raise ModelError(f"expected .h5 or .safetensors, received {path.suffix!r}", str(path))
