@@ -240,7 +240,9 @@ def test_other_errors_of_tensorflow_stay_what_they_are(tmp_path) -> None:
 
 
 def test_fine_tuning_needs_something_to_train() -> None:
-    recipe = recipe_of(32, "cnn", model={"blocks": [4], "head": {"output": "sigmoid"}})
+    head = {"output": "sigmoid"}
+    floats = {"precisions": ["fp32"]}
+    recipe = recipe_of(32, "cnn", model={"blocks": [4], "head": head}, export=floats)
     network = build_network(recipe, 10)
     nothing = replace(recipe, fine_tune=replace(recipe.fine_tune, start="logits"))
     with pytest.raises(RecipeError, match="a layer with weights behind it"):

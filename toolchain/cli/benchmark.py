@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,9 +99,10 @@ def _chosen(targets: list[Path], recipe: str, data: str, overrides: list[str] | 
 
 
 def _give(result: Benchmark, output: Path | None, as_json: bool) -> None:
+    from toolchain.cli.answer import print_json
     from toolchain.saved import save_value, to_plain
 
     if output:
         save_value(result, output)
     if as_json:
-        typer.echo(json.dumps(to_plain(result)))
+        print_json(to_plain(result))
