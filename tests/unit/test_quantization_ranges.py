@@ -99,6 +99,15 @@ def test_logits_lose_what_softmax_does_not_hear_and_keep_near_ties_apart() -> No
     assert same.mean() > 0.98
 
 
+def test_what_the_second_best_class_had_is_never_cut_off() -> None:
+    """Two classes that softmax tells apart by 20 far from zero: of few images, it hears no end."""
+    logits = np.array([[-50.0, -20.0], [30.0, 5.0], [-3.0, 9.0]], np.float32)
+    point = logits_range(logits)
+    assert point.low == pytest.approx(-50, abs=point.scale)
+    others = np.array([[-45.0, -40.0], [-40.0, -45.0]])
+    assert rounded(others, point).argmax(axis=1).tolist() == [1, 0]
+
+
 def test_logits_that_softmax_hears_are_kept_whole() -> None:
     logits = np.random.default_rng(0).uniform(-2, 2, (640, 10)).astype(np.float32)
     assert logits_range(logits) == affine(logits.min(), logits.max())
