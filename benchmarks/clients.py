@@ -21,7 +21,7 @@ from PIL import Image
 
 from toolchain.contract import read_contract_file
 from toolchain.data.containers import open_container
-from toolchain.data.limit import drawn
+from toolchain.data.limit import drawn_rows
 from toolchain.images.decode import open_rgb
 from toolchain.images.preprocess import resize
 from toolchain.models import locate
@@ -31,8 +31,7 @@ from toolchain.values import Dataset
 
 def read_photos(archive: Path, dataset: Dataset, count: int) -> list[tuple[Image.Image, int]]:
     """Decoded photos of the test split with their labels, as many of each class as in it."""
-    tested = dataset.indices("test")
-    rows = tested[drawn(dataset.label_array()[tested], count, seed=0)]
+    rows = drawn_rows(dataset, "test", count, seed=0)
     labels = {dataset.names[row]: dataset.labels[row] for row in rows}
     data = dict(open_container(archive).read(set(labels)))
     return [(open_rgb(data[name], name), label) for name, label in labels.items()]

@@ -22,7 +22,7 @@ from PIL import Image
 
 from toolchain.benchmark.machine import describe
 from toolchain.contract import Contract, read_contract_file
-from toolchain.data.limit import drawn
+from toolchain.data.limit import drawn_rows
 from toolchain.goldens.pictures import PICTURES
 from toolchain.goldens.record import FOLDER, read_goldens
 from toolchain.runtimes.base import to_input, to_probabilities
@@ -107,8 +107,7 @@ def pixels_of_run(run: Path, photos: int) -> np.ndarray:
     names = [image.pixels for image in read_goldens(run / "export").images]
     golden = np.stack([np.asarray(Image.open(inside / name)) for name in names])
     dataset = Dataset.load(run / "data")
-    tested = dataset.indices("test")
-    rows = tested[drawn(dataset.label_array()[tested], photos, seed=0)]
+    rows = drawn_rows(dataset, "test", photos, seed=0)
     return np.concatenate([golden, dataset.pixels()[rows]])
 
 

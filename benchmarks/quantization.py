@@ -31,7 +31,7 @@ from toolchain.benchmark.candidate import Candidate
 from toolchain.benchmark.harness import benchmark
 from toolchain.benchmark.machine import versions
 from toolchain.benchmark.preparation import made_up
-from toolchain.data.limit import drawn
+from toolchain.data.limit import drawn_rows
 from toolchain.errors import ToolchainError
 from toolchain.runtimes import IsolatedRunner
 from toolchain.saved import to_plain
@@ -111,8 +111,7 @@ def measure(given: argparse.Namespace, out: Path) -> dict:
         inputs.recipe.benchmark, threads=(given.threads,), batches=(1,), providers=("cpu",)
     )
     rows = candidates_of(inputs, [path for path in files if path.name not in missing], section)
-    tested = inputs.dataset.indices("test")
-    tested = tested[drawn(inputs.dataset.label_array()[tested], given.images, seed=0)]
+    tested = drawn_rows(inputs.dataset, "test", given.images, seed=0)
     pixels = inputs.pixels(tested)
     labels = inputs.dataset.label_array()[tested]
     answers, failed = called(rows, pixels)

@@ -131,7 +131,6 @@ def _taken(history: Sequence[EpochRecord], best: int) -> EpochRecord | None:
 
 
 def _rises(phase: Sequence[EpochRecord]) -> bool:
-    least = min(range(len(phase)), key=lambda at: phase[at].validation_loss)
-    last = phase[-1]
-    grew = last.validation_loss > (1 + _GREW) * phase[least].validation_loss
-    return grew and last.loss < _train_loss(phase, phase[least])
+    last, least = phase[-1], min(phase, key=lambda record: record.validation_loss)
+    grew = last.validation_loss > (1 + _GREW) * least.validation_loss
+    return grew and last.loss < _train_loss(phase, least)

@@ -9,7 +9,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from toolchain.cli import published
 from toolchain.errors import GateError, MachineError
@@ -68,15 +68,11 @@ def tensorflow(run: Run, stage: str) -> Iterator[None]:
                 remedy="pip install 'toolchain[train]', or make install in a checkout",
             ) from error
         except Exception as error:
-            kinds = {kind.__name__ for kind in type(error).__mro__ if _is_of_tensorflow(kind)}
-            for kind, (what, remedy) in _OF_THE_MACHINE.items():
-                if kind in kinds:
+            for kind in type(error).__mro__:
+                if kind.__module__.startswith("tensorflow.") and kind.__name__ in _OF_THE_MACHINE:
+                    what, remedy = _OF_THE_MACHINE[kind.__name__]
                     raise MachineError(f"{what} in stage {stage}", remedy=remedy) from error
             raise
-
-
-def _is_of_tensorflow(kind: type[Any]) -> bool:
-    return kind.__module__.startswith("tensorflow.")
 
 
 def data(recipe: Recipe, run: Run, out: Path) -> None:
@@ -215,14 +211,13 @@ def verify(recipe: Recipe, run: Run, out: Path) -> None:
     Raises:
       GateError: a gate was missed; nothing is published.
     """
-    from toolchain.data.limit import drawn
+    from toolchain.data.limit import drawn_rows
     from toolchain.verification import Photos, ask
     from toolchain.verification import verify as compare
     from toolchain.verification.metrics import telling
 
     dataset = published.dataset(recipe, run)
-    rows = dataset.indices("test")
-    rows = rows[drawn(dataset.label_array()[rows], recipe.verify.images or None, recipe.train.seed)]
+    rows = drawn_rows(dataset, "test", recipe.verify.images or None, recipe.train.seed)
     labels = dataset.label_array()[rows]
     with tensorflow(run, "verify"):
         from toolchain.export.reference import explain, reference_probabilities

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from toolchain.columns import Places
 from toolchain.data.split import positions
 from toolchain.recipe.sections import LimitSection
-from toolchain.values import SPLITS
+from toolchain.values import SPLITS, Dataset, Split
 
 
 def within(
@@ -55,6 +55,12 @@ def drawn(labels: NDArray[np.int64], most: int | None, seed: int) -> Places:
     order = np.random.default_rng(seed).permutation(len(labels))
     chosen = [order[labels[order] == label][:quota] for label, quota in quotas.items()]
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
+
+
+def drawn_rows(dataset: Dataset, split: Split, most: int | None, seed: int) -> NDArray[np.int64]:
+    """Rows of at most so many images of a split, ascending; see `drawn`."""
+    rows = dataset.indices(split)
+    return rows[drawn(dataset.label_array()[rows], most, seed)]
 
 
 def shares(total: int | None, counts: Mapping[int, int]) -> dict[int, int]:

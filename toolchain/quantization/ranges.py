@@ -85,7 +85,8 @@ def logits_range(logits: NDArray[np.float32]) -> Affine:
     Args:
       logits: float32 [images, classes], in float.
     """
-    exact = _log_softmax(logits.astype(np.float64))
+    values = logits.astype(np.float64)
+    exact = _log_softmax(values)
     share, low, high = np.exp(exact), float(logits.min()), float(logits.max())
     second = _ROOM * np.sort(logits, axis=1)[:, -2]
     lows = np.maximum(low, np.minimum(low * _LOGIT_SHARES, second.min()))
@@ -93,7 +94,7 @@ def logits_range(logits: NDArray[np.float32]) -> Affine:
     points = [affine(a, b) for a, b in itertools.product(lows, highs)]
 
     def divergence(point: Affine) -> float:
-        told = _log_softmax(rounded(logits.astype(np.float64), point))
+        told = _log_softmax(rounded(values, point))
         return float(np.sum(share * (exact - told), axis=1).mean())
 
     return min(points, key=lambda point: (divergence(point), -point.scale))

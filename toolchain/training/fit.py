@@ -206,8 +206,8 @@ class _Stepper:
         self._devices = tf.distribute.get_strategy()
         self.inference = Inference(model, plan.prepare)
         self._teacher = Inference(plan.teacher, plan.prepare) if plan.teacher else None
-        # What takes back a part of each step, in this order.
         self._statistics = Quickened(model)
+        # What changes a part of each step, in this order.
         self._keepers: list[Slowed | Ties | Quickened] = [
             Slowed(model, plan.depth_factor),
             self._statistics,
