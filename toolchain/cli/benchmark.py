@@ -92,9 +92,8 @@ def _chosen(targets: list[Path], recipe: str, data: str, overrides: list[str] | 
     """The recipe that is asked for, or else that of the first run among the targets."""
     from toolchain.cli import benchmarking, published
 
-    folders = [target for target in targets if target.is_dir()]
-    if folders and not (recipe or data):
-        return published.recipe(benchmarking.open_finished(folders[0]), overrides)
+    if not (recipe or data) and (run := benchmarking.first_run(targets)):
+        return published.recipe(run, overrides)
     return find_recipe(recipe or "digits", data, overrides)
 
 

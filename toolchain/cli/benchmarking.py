@@ -49,7 +49,7 @@ def measure_run(recipe: Recipe, run: Run, out: Path) -> None:
             _verified(run, exported),
             _photos(recipe, run),
             command=typed_command(),
-            data_sha256=_digest(run, "data"),
+            data_sha256=published.digest(run, "data") or "",
         )
     save_value(result, out / published.BENCHMARK)
 
@@ -79,12 +79,11 @@ def measure_targets(targets: Sequence[Path], recipe: Recipe) -> Benchmark:
         verified |= known
         digests.add(digest)
     section = recipe.benchmark
-    folders = [target for target in targets if target.is_dir()]
     result = benchmark(
         candidates(exported, section),
         section,
         verified,
-        _photos(recipe, open_finished(folders[0]) if folders else None),
+        _photos(recipe, first_run(targets)),
         command=typed_command(),
         data_sha256=digests.pop() if len(digests) == 1 else "",
     )
@@ -99,9 +98,19 @@ def _target(target: Path) -> tuple[list[ExportedModel], dict[str, FileVerificati
     if target.is_dir():
         run = open_finished(target)
         exported = published.exported(run)
-        return exported, _verified(run, exported), _digest(run, "data")
+        return exported, _verified(run, exported), published.digest(run, "data") or ""
     contract = read_contract(target)
     return [ExportedModel(target, sha256_file(target), contract)], {}, ""
+
+
+def first_run(targets: Sequence[Path]) -> Run | None:
+    """The run that the first folder among the targets holds; None where all are files.
+
+    Raises:
+      InputError: see `open_finished`.
+    """
+    folder = next((target for target in targets if target.is_dir()), None)
+    return None if folder is None else open_finished(folder)
 
 
 def open_finished(folder: Path) -> Run:
@@ -155,7 +164,9 @@ def _keep_phone(run: Run, name: str, result: Benchmark) -> None:
     with run.lock():
         kept = published.phones(run) | {f"{name}.json": result}
         key = "".join(sorted(kept))
-        with run.publish(published.PHONES, key, {"export": _digest(run, "export")}) as out:
+        with run.publish(
+            published.PHONES, key, {"export": published.digest(run, "export") or ""}
+        ) as out:
             for file, one in kept.items():
                 save_value(one, out / file)
 
@@ -186,11 +197,6 @@ def _verified(run: Run, exported: Sequence[ExportedModel]) -> dict[str, FileVeri
         return {}
     files = {file.file: file for file in published.verification(run).files}
     return {one.sha256: files[one.path.name] for one in exported if one.path.name in files}
-
-
-def _digest(run: Run, stage: str) -> str:
-    manifest = run.manifest(stage)
-    return manifest.digest() if manifest else ""
 
 
 def _photos(recipe: Recipe, run: Run | None) -> Photos:

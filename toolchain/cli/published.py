@@ -103,10 +103,11 @@ def belongs(run: Run, stage: str) -> bool:
 
 def _changed(run: Run, made: Manifest) -> list[str]:
     """The stages that a published one read and that hold something else now."""
-    return [name for name, digest in made.made_from.items() if _digest(run, name) != digest]
+    return [name for name, made_of in made.made_from.items() if digest(run, name) != made_of]
 
 
-def _digest(run: Run, stage: str) -> str | None:
+def digest(run: Run, stage: str) -> str | None:
+    """Hash of what a published stage holds; None where it was not published."""
     manifest = run.manifest(stage)
     return None if manifest is None else manifest.digest()
 
