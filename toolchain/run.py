@@ -77,6 +77,7 @@ class Manifest:
       made_from: stage -> digest of the stages that were read; what tells, without the recipe,
         whether two stages belong together.
       command: what was typed.
+      settings: hash of the recipe's share of the key; empty where the key holds nothing else.
     """
 
     stage: str
@@ -86,10 +87,16 @@ class Manifest:
     made_with: dict[str, str]
     made_from: dict[str, str] = field(default_factory=dict)
     command: str = ""
+    settings: str = ""
 
     def digest(self) -> str:
-        """Hash of what came out: the key and the content of every file, not times or paths."""
-        return sha256_json({"key": self.key, "files": {n: f.sha256 for n, f in self.files.items()}})
+        """Hash of what came out: the settings and the content of every file, not times or paths.
+
+        Nor what only tells that a stage has to run again, such as the time of an archive: the same
+        photos downloaded once more are no reason to train again.
+        """
+        files = {name: entry.sha256 for name, entry in self.files.items()}
+        return sha256_json({"key": self.settings or self.key, "files": files})
 
 
 class Run:
@@ -183,9 +190,11 @@ class Run:
 
     @contextlib.contextmanager
     def publish(
-        self, stage: str, key: str, made_from: Mapping[str, str] = _NOTHING
+        self, stage: str, key: str, made_from: Mapping[str, str] = _NOTHING, settings: str = ""
     ) -> Iterator[Path]:
         """Gives an empty folder to fill; publishes it as the stage's folder if nothing raises.
+
+        The arguments are those of the `Manifest` that it gets.
 
         Raises:
           InputError: a folder or file of that name is there that no stage made.
@@ -199,7 +208,8 @@ class Run:
         try:
             with writing(aside):
                 yield aside
-                self._commit(stage, key, made_from, aside, time.monotonic() - started)
+                marks = {"stage": stage, "key": key, "settings": settings}
+                self._commit(marks, made_from, aside, time.monotonic() - started)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -214,7 +224,7 @@ class Run:
             )
 
     def _commit(
-        self, stage: str, key: str, made_from: Mapping[str, str], aside: Path, seconds: float
+        self, marks: Mapping[str, str], made_from: Mapping[str, str], aside: Path, seconds: float
     ) -> None:
         files = {}
         for path in sorted(p for p in aside.rglob("*") if p.is_file()):
@@ -224,8 +234,7 @@ class Run:
                 sha256_file(path), status.st_size, status.st_mtime_ns
             )
         manifest = {
-            "stage": stage,
-            "key": key,
+            **marks,
             "files": {name: _entry_json(entry) for name, entry in files.items()},
             "seconds": round(seconds, 3),
             "made_with": {
@@ -239,7 +248,7 @@ class Run:
         write_text(aside / MANIFEST, json.dumps(manifest, indent=1) + "\n")
         for folder in (aside, *(p for p in aside.rglob("*") if p.is_dir())):
             _sync(folder)
-        self._replace(stage, aside)
+        self._replace(marks["stage"], aside)
 
     def _replace(self, stage: str, aside: Path) -> None:
         final, old = self.stage(stage), self.folder / f".{stage}.old-{os.getpid()}"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from toolchain.cli import chain
 from toolchain.cli.chain import STAGES, TUNE_ONNX, Stage, depends_on, needed, run_chain, say_next
@@ -194,3 +195,35 @@ def test_results_do_not_go_into_the_photos(tmp_path: Path, monkeypatch: pytest.M
         open_run(parse_recipe(table, name="photos"), Path())
     assert "--runs" in caught.value.remedy
     assert open_run(parse_recipe(table, name="photos"), Path("runs")).folder == Path("runs/photos")
+
+
+def test_the_same_photos_again_are_no_reason_to_train_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Downloaded once more, or mounted elsewhere: they are decoded, and nothing else."""
+    trained: list[str] = []
+    train = Stage("train", (), ("data",), lambda *_: trained.append("once"), lambda run: None)
+    monkeypatch.setattr(chain, "needed", lambda until, recipe: [STAGES["data"], train])
+    photo = photos(tmp_path / "photos")[0]
+    run = Run(tmp_path / "runs", "photos")
+    recipe = parse_recipe(
+        {"data": {"path": str(tmp_path / "photos")}, "input": {"size": 32}}, name="photos"
+    )
+    run_chain(recipe, run, "train")
+    before = run.manifest("data")
+    photo.write_bytes(photo.read_bytes())
+    run_chain(recipe, run, "train")
+    assert run.manifest("data").key != before.key
+    assert run.manifest("data").digest() == before.digest()
+    assert trained == ["once"]
+    Image.new("RGB", (32, 32), (9, 9, 9)).save(photo)
+    run_chain(recipe, run, "train")
+    assert trained == ["once", "once"]
+
+
+def photos(folder: Path) -> list[Path]:
+    paths = [folder / name / f"{at}.png" for name in ("cat", "dog") for at in range(24)]
+    for at, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (at * 5, at * 3, 200 - at)).save(path)
+    return paths

@@ -1,7 +1,8 @@
 """The chain: which stages there are, what each depends on, and running what is not current.
 
 A stage's key hashes its part of the recipe and what came out of the stages it reads, so a changed
-key of the recipe re-runs what depends on it, and only that.
+key of the recipe re-runs what depends on it, and only that. A stage that ran again and made the
+same leaves the following ones as they are.
 """
 
 from __future__ import annotations
@@ -186,13 +187,15 @@ def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> N
             # Once: what a stage depends on may be a look at every photo in a folder.
             depends = depends_on(stage, recipe, upstream)
             key, kept = sha256_json(depends), _kept(stage, run, depends)
+            settings = sha256_json({**depends, "external": None})
             if run.is_current(stage.name, key) and not (force and stage.name == until):
                 say(f"{stage.name}: up to date")
                 kept.remove()
                 continue
             say(f"{stage.name}:")
             started = time.monotonic()
-            with _interruptible(stage, run, kept), run.publish(stage.name, key, upstream) as out:
+            published = run.publish(stage.name, key, upstream, settings)
+            with _interruptible(stage, run, kept), published as out:
                 stage.work(recipe, run, out, *([kept] if stage.goes_on else []))
             kept.remove_all()
             stage.summary(run)
