@@ -29,8 +29,8 @@ from toolchain.benchmark.harness import benchmark
 from toolchain.benchmark.noise import Watch
 from toolchain.benchmark.preparation import made_up
 from toolchain.contract import ExportedModel
+from toolchain.files import sha256_file
 from toolchain.recipe.sections import BenchmarkSection
-from toolchain.run import sha256_file
 from toolchain.runtimes import IsolatedRunner, read_contract
 from toolchain.runtimes.worker import Worker
 

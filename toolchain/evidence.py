@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.errors import ModelError
-from toolchain.run import write_bytes
+from toolchain.files import write_bytes
 from toolchain.saved import load_as, save_value
 
 Kept = TypeVar("Kept")

@@ -19,7 +19,7 @@ import numpy as np
 
 from toolchain.columns import Choices, Hashes, Numbers, Texts, hash_bytes
 from toolchain.errors import ModelError
-from toolchain.run import writing
+from toolchain.files import writing
 
 PHOTOS_FILE: Final = "photos.csv"
 _HEADER: Final = ["name", "class", "split", "sha256", "row"]

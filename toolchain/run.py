@@ -10,9 +10,7 @@ stage leaves the previous folder as it was, and a stray temporary one that the n
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -21,38 +19,20 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from toolchain import __version__
-from toolchain.errors import InputError, MachineError, ModelError
+from toolchain.errors import InputError, ModelError
+from toolchain.files import sha256_file, sha256_json, sync, write_text, writing
 
 MANIFEST: Final = "manifest.json"
 # What a killed process leaves beside what it was about to replace.
 _STRAY: Final = re.compile(r"\.(?P<of>.+)\.(?P<what>tmp|old)-[0-9]+")
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_FIRST: Final = {
-    **dict.fromkeys(_FULL, "free some space there, or "),
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "allow writing there, or "),
-    errno.EIO: "check the disk, or ",
-}
-_REFUSED: Final = (
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    # A file stands where the folder should be, or the name is too long.
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-)
-# Where a file should be there is a folder, or no folder for it. Of a single file alone: while a
-# stage works, they tell of something that it reads.
-_MISPLACED: Final = (errno.ENOENT, errno.EISDIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +208,7 @@ class Run:
     ) -> None:
         files = {}
         for path in sorted(p for p in aside.rglob("*") if p.is_file()):
-            _sync(path)
+            sync(path)
             status = path.stat()
             files[path.relative_to(aside).as_posix()] = FileEntry(
                 sha256_file(path), status.st_size, status.st_mtime_ns
@@ -247,7 +227,7 @@ class Run:
         }
         write_text(aside / MANIFEST, json.dumps(manifest, indent=1) + "\n")
         for folder in (aside, *(p for p in aside.rglob("*") if p.is_dir())):
-            _sync(folder)
+            sync(folder)
         self._replace(marks["stage"], aside)
 
     def _replace(self, stage: str, aside: Path) -> None:
@@ -261,7 +241,7 @@ class Run:
                 old.rename(final)
             raise
         try:
-            _sync(self.folder)
+            sync(self.folder)
         finally:
             _remove(old, aside)
 
@@ -319,88 +299,10 @@ def _made_by(stage: str, folder: Path) -> bool:
     return isinstance(made, dict) and made.get("stage") == stage
 
 
-@contextlib.contextmanager
-def writing(where: Path, also: Collection[int] = ()) -> Iterator[None]:
-    """Turns a full disk, a missing right or a broken device into an error with its remedy.
-
-    Args:
-      where: what is written.
-      also: further errors of the system that mean that it cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (*_FULL, *_REFUSED, *also):
-            raise
-        what, first = f"cannot write: {error.strerror}", _FIRST.get(error.errno, "")
-        if error.errno in _FULL:
-            folder = next((p for p in (where, *where.parents) if p.exists()), Path("/"))
-            what += f" ({shutil.disk_usage(folder).free / 2**20:.0f} MiB free)"
-        remedy = f"{first}give another place; that of runs is set with --runs"
-        raise MachineError(what, str(where), remedy) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file aside, sync it and rename it into place."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file aside, sync it and rename it into place.
-
-    Raises:
-      MachineError: the disk is full or the place cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with writing(path, _MISPLACED):
-        try:
-            with aside.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-def try_writing(path: Path) -> None:
-    """Find out before the work whether what comes of it can be written; the file stays as it is.
-
-    Raises:
-      MachineError: the disk is full or the place cannot be written.
-    """
-    probe = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with writing(path, _MISPLACED):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        probe.touch()
-        probe.unlink()
-
-
 def _entry_json(entry: FileEntry) -> dict[str, Any]:
     return {"sha256": entry.sha256, "bytes": entry.bytes, "mtime_ns": entry.mtime_ns}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def typed_command() -> str:
     """What was typed: it re-makes what is being made."""
     return shlex.join(["toolchain", *sys.argv[1:]])
-
-
-def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_json(value: Any) -> str:
-    """Hex sha256 of plain data, the same whatever order its keys have."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from toolchain.errors import ModelError
-from toolchain.run import write_text
+from toolchain.files import write_text
 
 Value = TypeVar("Value")
 MAX_BYTES: Final = 1024**3
@@ -68,9 +68,18 @@ def load_as(kind: type[Value], path: Path, *, remedy: str = _REMEDY, **given: An
     """
     data = load_value(path, remedy)
     try:
-        made: Value = _dataclass(kind, data, "", given)
+        return made_of(kind, data, **given)
     except ValueError as error:
         raise ModelError(f"expected a saved {kind.__name__}: {error}", str(path), remedy) from error
+
+
+def made_of(kind: type[Value], data: Any, **given: Any) -> Value:
+    """A dataclass from what `to_plain` made of it; `given` are the fields that it left out.
+
+    Raises:
+      ValueError: a field is missing, unknown or of another type.
+    """
+    made: Value = _dataclass(kind, data, "", given)
     return made
 
 

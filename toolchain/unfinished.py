@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import toolchain
-from toolchain.run import sha256_json, write_bytes, write_text, writing
+from toolchain.files import sha256_json, write_bytes, write_text, writing
 
 _DEPENDS: Final = "depends.json"
 _SHOWN_CHARACTERS: Final = 40

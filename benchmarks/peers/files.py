@@ -16,8 +16,8 @@ from toolchain.contract import (
     TensorSpec,
     write_contract_file,
 )
+from toolchain.files import sha256_file
 from toolchain.recipe.sections import BenchmarkSection
-from toolchain.run import sha256_file
 from toolchain.runtimes import read_contract
 
 OURS = ("fp32", "int8-ptq", "int8-qat")

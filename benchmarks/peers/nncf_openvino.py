@@ -10,7 +10,7 @@ import numpy as np
 from peers.inputs import Inputs
 from toolchain.contract import parse_contract
 from toolchain.runtimes.base import to_input, to_probabilities
-from toolchain.runtimes.worker import serve
+from toolchain.runtimes.worker import serve_runner
 
 WORKER = "peers.nncf_openvino"
 
@@ -62,4 +62,4 @@ class OpenvinoRunner:
 
 
 if __name__ == "__main__":
-    serve(OpenvinoRunner)
+    serve_runner(OpenvinoRunner)

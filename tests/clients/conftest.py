@@ -28,11 +28,12 @@ from toolchain.contract import METADATA_KEY, Contract, ContractEntry, write_cont
 from toolchain.errors import ExitCode
 from toolchain.export.flatbuffer import embed
 from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
+from toolchain.files import sha256_file
 from toolchain.goldens import write_goldens
 from toolchain.measurement import Benchmark, Latency, Measurement
 from toolchain.recipe import parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
-from toolchain.run import Run, sha256_file
+from toolchain.run import Run
 from toolchain.runtimes import IsolatedRunner
 from toolchain.runtimes.carried import read_contract
 from toolchain.saved import save_value

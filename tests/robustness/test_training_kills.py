@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from command_line import settings
 
-from toolchain.run import sha256_file
+from toolchain.files import sha256_file
 
 pytestmark = [
     pytest.mark.slow,

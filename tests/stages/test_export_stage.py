@@ -15,13 +15,13 @@ from toolchain.contract import Accuracy, read_contract_file
 from toolchain.errors import ExitCode, GateError, InputError
 from toolchain.export import stage
 from toolchain.export.stage import export_models
+from toolchain.files import sha256_file
 from toolchain.images.preprocess import Preprocessing
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_promise, promised_by_name
 from toolchain.quantization.stage import quantize_model
 from toolchain.recipe.sections import PRECISIONS
-from toolchain.run import sha256_file
 from toolchain.runtimes import open_runner
 from toolchain.runtimes.carried import read_contract
 

@@ -11,6 +11,7 @@ from toolchain.contract import ExportedModel
 from toolchain.evidence import Sensitivity
 from toolchain.export.reference import reference_probabilities
 from toolchain.export.stage import export_models
+from toolchain.files import sha256_file
 from toolchain.quantization import stage
 from toolchain.quantization.graph import (
     IMAGE,
@@ -23,7 +24,6 @@ from toolchain.quantization.graph import (
 from toolchain.quantization.qat import qat_model
 from toolchain.quantization.stage import folded, quantize_model, quantized_graph
 from toolchain.recipe import Recipe
-from toolchain.run import sha256_file
 from toolchain.runtimes import read_contract
 from toolchain.training.inference import Inference
 from toolchain.training.stage import pixel_examples, preparation

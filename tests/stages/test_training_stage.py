@@ -11,8 +11,9 @@ from networks import randomise, recipe_of
 
 from toolchain.cli import stages
 from toolchain.errors import MachineError, ModelError, RecipeError
+from toolchain.files import sha256_file
 from toolchain.quantization.stage import restore
-from toolchain.run import Run, sha256_file
+from toolchain.run import Run
 from toolchain.training import features
 from toolchain.training import fit as loop
 from toolchain.training import stage as training_stage

@@ -20,10 +20,10 @@ from toolchain.benchmark.plan import ROUNDS, plan_of, quick
 from toolchain.benchmark.preparation import Photos, made_up
 from toolchain.contract import METADATA_KEY, Contract, ExportedModel, TensorSpec
 from toolchain.errors import ImageError, InputError, MachineError, ModelError
+from toolchain.files import sha256_file
 from toolchain.images.preprocess import Preprocessing
 from toolchain.measurement import Benchmark, load_benchmark
 from toolchain.recipe.sections import BenchmarkSection
-from toolchain.run import sha256_file
 from toolchain.runtimes.isolate import IsolatedRunner
 from toolchain.saved import save_value
 from toolchain.values import (

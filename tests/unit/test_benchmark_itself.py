@@ -12,8 +12,8 @@ from toolchain.benchmark.candidate import candidates
 from toolchain.benchmark.harness import benchmark
 from toolchain.benchmark.preparation import made_up
 from toolchain.contract import ExportedModel
+from toolchain.files import sha256_file
 from toolchain.recipe.sections import BenchmarkSection
-from toolchain.run import sha256_file
 from toolchain.runtimes import read_contract
 
 SESSIONS = 20

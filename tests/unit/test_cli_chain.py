@@ -12,8 +12,9 @@ from toolchain.cli import chain
 from toolchain.cli.chain import STAGES, TUNE_ONNX, Stage, depends_on, needed, run_chain, say_next
 from toolchain.cli.options import open_run
 from toolchain.errors import ExitCode, InputError, StoppedError
+from toolchain.files import sha256_json
 from toolchain.recipe import Recipe, parse_recipe
-from toolchain.run import Run, sha256_json
+from toolchain.run import Run
 
 FLOATS = ("fp32", "fp16", "w8")
 

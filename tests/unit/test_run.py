@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from toolchain.errors import ExitCode, InputError, MachineError, ModelError
-from toolchain.run import MANIFEST, Run, sha256_file, sha256_json, try_writing, write_text, writing
+from toolchain.files import sha256_file, sha256_json, try_writing, write_text, writing
+from toolchain.run import MANIFEST, Run
 
 KILLS = 12
 KILL_SEED = 20_251

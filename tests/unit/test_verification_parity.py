@@ -21,9 +21,9 @@ from tiny_tflite import (
 
 from toolchain.contract import Contract, ExportedModel
 from toolchain.errors import InputError, ModelError
+from toolchain.files import sha256_file
 from toolchain.images.preprocess import Preprocessing
 from toolchain.recipe.sections import VerifySection
-from toolchain.run import sha256_file
 from toolchain.runtimes import read_contract
 from toolchain.values import Verification
 from toolchain.verification import Photos, ask, verify

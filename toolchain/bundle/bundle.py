@@ -19,7 +19,7 @@ from toolchain.contract import (
     labels_text,
     write_contract_file,
 )
-from toolchain.run import write_text, writing
+from toolchain.files import write_text, writing
 
 CARD_FILE: Final = "README.md"
 

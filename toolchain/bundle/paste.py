@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from toolchain.bundle.offer import Choice
-from toolchain.run import write_bytes
+from toolchain.files import write_bytes
 
 # Stand where a string's text and a number do, so that templates are valid code for editors and
 # linters.

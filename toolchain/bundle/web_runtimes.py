@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from toolchain.errors import MachineError
-from toolchain.run import write_bytes, write_text
+from toolchain.files import write_bytes, write_text
 
 NOTICE_FILE: Final = "NOTICE.txt"
 _TIMEOUT_SECONDS: Final = 300

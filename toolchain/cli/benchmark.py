@@ -64,8 +64,8 @@ def benchmark(
     from toolchain.benchmark.plan import quick as shortened
     from toolchain.cli import benchmarking, published
     from toolchain.cli.chain import run_chain
+    from toolchain.files import try_writing
     from toolchain.measurement import load_benchmark
-    from toolchain.run import try_writing
 
     # A slip in either is told now and not after minutes of timing.
     baseline = load_benchmark(against) if against else None

@@ -17,10 +17,11 @@ from toolchain.cli import published
 from toolchain.cli.benchmark_tables import show, show_findings
 from toolchain.contract import ExportedModel
 from toolchain.errors import DataError, GateError, InputError, MachineError
+from toolchain.files import sha256_file
 from toolchain.measurement import Benchmark
 from toolchain.recipe import Recipe
 from toolchain.recipe.sections import BenchmarkSection
-from toolchain.run import Run, sha256_file, typed_command
+from toolchain.run import Run, typed_command
 from toolchain.saved import save_value
 from toolchain.terminal import say
 from toolchain.values import FileVerification

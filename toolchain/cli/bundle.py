@@ -48,7 +48,8 @@ def bundle(
     """
     from toolchain.bundle import make_bundle
     from toolchain.cli.options import find_recipe, open_run
-    from toolchain.run import Run, sha256_json
+    from toolchain.files import sha256_json
+    from toolchain.run import Run
     from toolchain.terminal import working
 
     run = Run.at(run_folder) if run_folder else open_run(find_recipe(recipe, data, overrides), runs)

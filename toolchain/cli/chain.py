@@ -18,9 +18,10 @@ from toolchain.cli import benchmarking, onnx_forms, stages
 from toolchain.contract import SCHEMA
 from toolchain.data.source import fingerprint
 from toolchain.errors import InputError, StoppedError
+from toolchain.files import sha256_json
 from toolchain.photos import PHOTOS_FILE
 from toolchain.recipe import Recipe
-from toolchain.run import Run, sha256_json
+from toolchain.run import Run
 from toolchain.terminal import say
 from toolchain.training.pretrained import weights_fingerprint
 from toolchain.unfinished import Unfinished, code_sha256

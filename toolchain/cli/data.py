@@ -100,7 +100,7 @@ def _chosen(photos: Path | None, recipe: str, overrides: list[str] | None) -> Re
 def _write_page(result: Audit, recipe: Recipe, path: Path) -> None:
     from toolchain.data.audit.audit import audited_source
     from toolchain.data.audit.page import render_page
-    from toolchain.run import write_text
+    from toolchain.files import write_text
     from toolchain.terminal import say
 
     write_text(path, render_page(result, audited_source(recipe)))
@@ -109,7 +109,7 @@ def _write_page(result: Audit, recipe: Recipe, path: Path) -> None:
 
 def _write_exclude(result: Audit, path: Path) -> None:
     from toolchain.data.exclude import names_text
-    from toolchain.run import write_bytes
+    from toolchain.files import write_bytes
     from toolchain.terminal import say
 
     reasons = {

@@ -26,7 +26,7 @@ def init(
     Example: toolchain init ~/photos
     """
     from toolchain.cli.draft import draft_recipe
-    from toolchain.run import write_text
+    from toolchain.files import write_text
     from toolchain.terminal import say
 
     draft = draft_recipe(Path(photos))

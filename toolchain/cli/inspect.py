@@ -22,17 +22,16 @@ def inspect_model(
         bool, typer.Option("--json", help="Print the result as JSON on stdout.")
     ] = False,
 ) -> None:
-    """Show what a model file holds: ops, dtypes, tensors. It is read, never run.
+    """Show what a model file holds: ops, dtypes, tensors. It is read in a child process, never run.
 
     Exits with 3 when it does not hold the precision that its name or its contract promises.
 
     Example: toolchain inspect runs/digits/export/digits.int8-qat.tflite
     """
-    from toolchain.inspection import check_promise, inspect_file, promised_by_name
-    from toolchain.runtimes import find_contract
+    from toolchain.inspection import check_promise, promised_by_name
+    from toolchain.inspection.apart import inspect_apart
 
-    inspection = inspect_file(file)
-    contract = find_contract(file)
+    inspection, contract = inspect_apart(file)
     promises = {
         "name": promised_by_name(file),
         "contract": None if contract is None else contract.precision,

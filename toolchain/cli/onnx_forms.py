@@ -13,9 +13,10 @@ from toolchain.cli import published
 from toolchain.cli.stages import tensorflow
 from toolchain.contract import ExportedModel
 from toolchain.errors import GateError, InputError
+from toolchain.files import sha256_file
 from toolchain.recipe import Recipe
 from toolchain.recipe.sections import ONNX_FORMS
-from toolchain.run import Run, sha256_file, typed_command
+from toolchain.run import Run, typed_command
 from toolchain.saved import save_value
 from toolchain.terminal import say, table, working
 from toolchain.tuning.forms import FormSearch, FormTrial, choose_form

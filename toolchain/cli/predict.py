@@ -140,8 +140,8 @@ def _submit(runner: Any, given: list[Path], path: Path) -> None:
     """
     from toolchain.data.sources.base import as_png
     from toolchain.data.sources.digit_csv import read_unlabelled
+    from toolchain.files import write_text
     from toolchain.images.preprocess import pixels_of
-    from toolchain.run import write_text
     from toolchain.terminal import say, track
 
     if len(given) != 1:

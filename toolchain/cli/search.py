@@ -12,9 +12,10 @@ from toolchain import __version__
 from toolchain.cli import published
 from toolchain.cli.chain import needed, run_chain
 from toolchain.errors import GateError, MachineError, ModelError
+from toolchain.files import sha256_json, write_text
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
-from toolchain.run import Run, sha256_json, typed_command, write_text
+from toolchain.run import Run, typed_command
 from toolchain.saved import load_as, save_value
 from toolchain.terminal import say, table
 from toolchain.training.pretrained import find_imagenet, weights_path

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 from toolchain.cli import published
 from toolchain.errors import GateError, MachineError
 from toolchain.evidence import Answers, ClientResize, FileAnswers
+from toolchain.files import write_text
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
-from toolchain.run import Run, typed_command, write_text
+from toolchain.run import Run, typed_command
 from toolchain.saved import save_value
 from toolchain.terminal import native_log, say, table, working
 from toolchain.unfinished import Unfinished

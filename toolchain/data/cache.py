@@ -33,10 +33,10 @@ from toolchain.data.journal import Journal, Row, Rows, read_journal
 from toolchain.data.parallel import in_threads, threads
 from toolchain.data.sources.base import Source
 from toolchain.errors import DataError, ImageError, MachineError
+from toolchain.files import sha256_json, writing
 from toolchain.images.decode import DECODER, Unreadable, held_rgb, picture_sha256
 from toolchain.images.preprocess import Frame, resize
 from toolchain.images.stored import StoredPixels, write_header
-from toolchain.run import sha256_json, writing
 from toolchain.terminal import say, track
 from toolchain.values import PIXELS_FILE
 

@@ -19,7 +19,7 @@ from toolchain.errors import MachineError
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.recipe.write import given
 from toolchain.runtimes.base import to_input, to_probabilities
-from toolchain.runtimes.worker import serve
+from toolchain.runtimes.worker import serve_runner
 from toolchain.saved import load_as
 from toolchain.values import TrainedModel
 
@@ -94,4 +94,4 @@ class KerasRunner:
 
 
 if __name__ == "__main__":
-    serve(KerasRunner)
+    serve_runner(KerasRunner)

@@ -19,6 +19,7 @@ from toolchain.contract import (
     write_contract_file,
 )
 from toolchain.errors import InputError
+from toolchain.files import sha256_file, write_bytes, write_text
 from toolchain.images.preprocess import Preprocessing
 from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_portable, check_promise
@@ -26,7 +27,6 @@ from toolchain.quantization.graph import IMAGE, KERNELS, Affine, Graph
 from toolchain.quantization.stage import WEIGHTS_OF, folded, quantized_graph
 from toolchain.recipe import Recipe
 from toolchain.recipe.sections import ONNX_FORMS
-from toolchain.run import sha256_file, write_bytes, write_text
 from toolchain.terminal import working
 from toolchain.training.device import configure
 from toolchain.training.stage import WEIGHTS_FILE

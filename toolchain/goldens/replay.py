@@ -20,6 +20,7 @@ from PIL import Image
 
 from toolchain.contract import LABELS_FILE, Contract, ContractEntry, read_contract_file
 from toolchain.errors import ImageError, ModelError
+from toolchain.files import sha256_file
 from toolchain.goldens.mistakes import explain_pixels
 from toolchain.goldens.record import (
     FOLDER,
@@ -31,7 +32,6 @@ from toolchain.goldens.record import (
 )
 from toolchain.images.decode import DAMAGE, read_file
 from toolchain.images.preprocess import Frame, Preprocessing, normalise, pixels_of
-from toolchain.run import sha256_file
 from toolchain.runtimes import IsolatedRunner, find_contract
 
 _REMEDY: Final = "copy the whole folder of the export again"

@@ -14,6 +14,7 @@ from PIL import Image
 
 from toolchain import __version__
 from toolchain.contract import ContractEntry, read_contract_file
+from toolchain.files import sha256_file, write_bytes
 from toolchain.goldens.pictures import PICTURES, Picture
 from toolchain.goldens.record import (
     FILE,
@@ -25,7 +26,6 @@ from toolchain.goldens.record import (
     plain,
 )
 from toolchain.images.preprocess import Frame, normalise, pixels_of
-from toolchain.run import sha256_file, write_bytes
 from toolchain.runtimes import IsolatedRunner
 from toolchain.runtimes.base import to_input, to_probabilities
 from toolchain.saved import save_value

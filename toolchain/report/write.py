@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from toolchain.files import write_bytes
 from toolchain.report.html import render_html
 from toolchain.report.markdown import render_markdown
 from toolchain.report.model import Report
 from toolchain.report.pictures import Pictures
-from toolchain.run import write_bytes
 
 
 def write_report(report: Report, pictures: Pictures, folder: Path) -> None:

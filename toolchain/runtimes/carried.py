@@ -5,6 +5,7 @@ Files are foreign here. Only their metadata is read, with bounds, and nothing of
 
 from __future__ import annotations
 
+import mmap
 import stat
 import struct
 from pathlib import Path
@@ -19,11 +20,15 @@ from toolchain.contract import (
     read_contract_file,
 )
 from toolchain.errors import ModelError
-from toolchain.run import sha256_file
+from toolchain.files import sha256_file
+from toolchain.runtimes.protobuf import fields
 
 FORMATS: Final = {".tflite": "tflite", ".onnx": "onnx"}
 MAX_MODEL_BYTES: Final = 2 * 1024**3
 _MAX_METADATA: Final = 256
+# Fields of ModelProto and of StringStringEntryProto
+# (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+_METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
 
 
 def check_file(path: Path) -> str:
@@ -149,14 +154,24 @@ def _buffer_text(buffer: Any) -> str:
 
 
 def _onnx_metadata(path: Path) -> str | None:
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
     try:
-        model = onnx.ModelProto.FromString(path.read_bytes())
-        return next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
-    except (DecodeError, ValueError) as error:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for number, place in fields(data, range(len(data))):
+                if number == _METADATA_PROPS and isinstance(place, range):
+                    entry = dict(fields(data, place))
+                    if _text(data, entry.get(_KEY)) == METADATA_KEY:
+                        return _text(data, entry.get(_VALUE))
+    except (IndexError, ValueError) as error:
         raise damaged(path, error) from error
+    return None
+
+
+def _text(data: mmap.mmap, place: int | range | None) -> str:
+    if not isinstance(place, range):
+        return ""
+    if len(place) > MAX_CONTRACT_BYTES:
+        raise ValueError("the contract is too long")
+    return data[place.start : place.stop].decode()
 
 
 def damaged(path: Path, error: BaseException) -> ModelError:

@@ -13,45 +13,24 @@ waits for its next request and uses no processor.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain import errors
 from toolchain.contract import parse_contract
-from toolchain.errors import MachineError, ModelError, ToolchainError
+from toolchain.errors import ModelError
 from toolchain.runtimes.base import to_probabilities
 from toolchain.runtimes.carried import check_file
-from toolchain.runtimes.wire import Message, WireError, receive, send
+from toolchain.runtimes.child import Child, memory_for
+from toolchain.runtimes.wire import Message
 
 TIMEOUT_S: Final = 120.0
 WORKER: Final = "toolchain.runtimes.worker"
-# Address space, not resident memory: Python with numpy and a runtime reserves about 1 GiB before
-# it loads anything, and a file is mapped, unpacked and repacked.
-_BASE_MIB: Final = 4096
-_FILE_FACTOR: Final = 6
 _IMAGES_A_REQUEST: Final = 16
-_CLASSES: Final = {
-    error.__name__: error
-    for error in (
-        errors.InputError,
-        errors.ImageError,
-        errors.ModelError,
-        errors.GateError,
-        errors.MachineError,
-    )
-}
 
 
 class IsolatedRunner:
@@ -94,7 +73,7 @@ class IsolatedRunner:
         if foreign:
             check_file(path)
         if memory_mib is None:
-            memory_mib = _memory_for(path) if foreign and provider == "cpu" else 0
+            memory_mib = memory_for(path) if foreign and provider == "cpu" else 0
         return cls(path, threads, provider, memory_mib, timeout_s, worker)
 
     def __init__(
@@ -106,19 +85,14 @@ class IsolatedRunner:
         timeout_s: float,
         worker: str,
     ) -> None:
-        self._path, self._timeout_s = path, timeout_s
-        self._doing = "loaded"
+        self._path = path
         self.first_ms = float("nan")
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (close() closes it)
-        self._process = _start(self._stderr, worker)
+        self._child = Child(
+            worker, path, memory_mib=memory_mib, timeout_s=timeout_s, doing="loaded"
+        )
         try:
-            reply, _ = self._ask(
-                "open",
-                path=os.fspath(path.absolute()),
-                threads=threads,
-                provider=provider,
-                memory_mib=memory_mib,
-            )
+            where = os.fspath(path.absolute())
+            reply, _ = self._ask("open", path=where, threads=threads, provider=provider)
             self.contract = parse_contract(reply["contract"], str(path))
             self.runtime, self.provider = str(reply["runtime"]), str(reply["provider"])
             self.load_ms = float(reply["load_ms"])
@@ -126,7 +100,7 @@ class IsolatedRunner:
         except BaseException:
             self.close()
             raise
-        self._doing = "run"
+        self._child.doing = "run"
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classify: uint8 [n, size, size, 3] RGB -> probabilities, float32 [n, classes].
@@ -172,17 +146,11 @@ class IsolatedRunner:
     @property
     def pid(self) -> int:
         """Process id of the child."""
-        return self._process.pid
+        return self._child.pid
 
     def close(self) -> None:
         """End the child; may be called twice."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
-            if stream is not None:
-                # A request that the dead child never read is still in the buffer.
-                with contextlib.suppress(OSError):
-                    stream.close()
+        self._child.close()
 
     def __enter__(self) -> Self:
         return self
@@ -208,92 +176,7 @@ class IsolatedRunner:
         return plain
 
     def _ask(self, ask: str, *arrays: NDArray[Any], **fields: Any) -> Message:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None or stdin.closed:
-            raise RuntimeError("the runner is closed")
-        with self._deadline() as expired:
-            try:
-                send(stdin, {"ask": ask, **fields}, arrays)
-                reply, results = receive(stdout)
-            except (EOFError, OSError, WireError) as error:
-                raise self._died(expired) from error
-        if reply.get("error"):
-            raise self._told(reply["error"])
+        reply, results = self._child.ask(ask, *arrays, **fields)
         if reply.get("first_ms") is not None:
             self.first_ms = float(reply["first_ms"])
         return reply, results
-
-    @contextlib.contextmanager
-    def _deadline(self) -> Iterator[threading.Event]:
-        """Kills the child when the time is over: the blocked pipe then ends by itself."""
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            self._process.kill()
-
-        timer = threading.Timer(self._timeout_s, expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield expired
-        finally:
-            timer.cancel()
-
-    def _died(self, expired: threading.Event) -> Exception:
-        self._process.kill()
-        status = self._process.wait()
-        if expired.is_set():
-            why = f"no answer within {self._timeout_s:g} s"
-        elif status < 0:
-            why = f"crashed: signal {-status} {_signal_name(-status)}"
-        else:
-            # Python itself ended with a traceback: our own bug, not the file's.
-            return RuntimeError(f"the worker ended with {status}:\n{self._tail()}")
-        return ModelError(
-            f"{self._path.name} cannot be {self._doing} ({why})",
-            str(self._path),
-            "the file is damaged or not made for this runtime; export it again",
-        )
-
-    def _tail(self) -> str:
-        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4000))
-        return self._stderr.read().decode(errors="replace")
-
-    def _told(self, told: dict[str, str]) -> ToolchainError:
-        kind = _CLASSES.get(told["class"], ModelError)
-        return kind(told["what"], told["where"] or str(self._path), told["remedy"])
-
-
-def _memory_for(path: Path) -> int:
-    return _BASE_MIB + _FILE_FACTOR * (path.stat().st_size // 2**20)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return ""
-
-
-def _start(stderr: IO[bytes], worker: str) -> subprocess.Popen[bytes]:
-    """The child, importing from exactly where this process imports from.
-
-    -P keeps its working folder out of the import path: a numpy.py lying beside the photos would
-    otherwise be run.
-    """
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    # The child multiplies no matrices in numpy, and its thread pool costs 20 ms and memory.
-    environment["OPENBLAS_NUM_THREADS"] = "1"
-    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", worker],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-        )
-    except OSError as error:
-        raise MachineError(f"no child process can be started: {error.strerror}") from error

@@ -1,20 +1,19 @@
 """Refuses .onnx files that keep values in other files (external data).
 
 The hash of such a file says nothing about what it computes, and a foreign one would have a runtime
-read files of its choice. The bytes are walked over as protobuf lays them out
-(https://protobuf.dev/programming-guides/encoding/): the child that is timed neither imports onnx
-for it nor holds the weights twice.
+read files of its choice. The bytes are walked over: the child that is timed neither imports
+onnx for it nor holds the weights twice.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from toolchain.errors import ModelError
 from toolchain.runtimes.carried import damaged
+from toolchain.runtimes.protobuf import fields
 
 # Message -> number of a field -> message in it, on every way to a tensor
 # (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
@@ -28,8 +27,6 @@ _INSIDE: Final[dict[str, dict[int, str]]] = {
     "tensor": {},
 }
 _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
-_VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}
-_MAX_TAG: Final = 1 << 32
 
 
 def require_one_file(path: Path) -> None:
@@ -57,7 +54,7 @@ def _tensor_outside(data: mmap.mmap) -> str | None:
     while todo:
         kind, place = todo.pop()
         name, is_outside = "", False
-        for number, value in _fields(data, place):
+        for number, value in fields(data, place):
             if kind == "tensor" and number in (_EXTERNAL_DATA, _DATA_LOCATION):
                 is_outside |= value != 0
             elif isinstance(value, range) and number in _INSIDE[kind]:
@@ -67,38 +64,3 @@ def _tensor_outside(data: mmap.mmap) -> str | None:
         if is_outside:
             return name
     return None
-
-
-def _fields(data: mmap.mmap, place: range) -> Iterator[tuple[int, int | range]]:
-    """Number and value of a message's fields; of text, bytes and messages where they lie.
-
-    Raises:
-      ValueError: it is no message.
-    """
-    at = place.start
-    while at < place.stop:
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == _VARINT:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if kind == _BYTES:
-            length, at = _varint(data, at)
-        else:
-            length = _FIXED.get(kind, len(data))
-        if tag >= _MAX_TAG or length > place.stop - at:
-            raise ValueError(f"no field at byte {at}")
-        yield number, range(at, at + length)
-        at += length
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    """A number of up to ten bytes and where it ends."""
-    value = 0
-    for place in range(10):
-        byte = data[at + place]
-        value |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return value, at + place + 1
-    raise ValueError(f"no number at byte {at}")

@@ -27,9 +27,9 @@ import tf_keras
 from numpy.typing import NDArray
 
 from toolchain.errors import MachineError, RecipeError
+from toolchain.files import writing
 from toolchain.images.stored import StoredRows, write_rows_header
 from toolchain.recipe import Recipe
-from toolchain.run import writing
 from toolchain.terminal import say
 from toolchain.training.augment import is_active
 from toolchain.training.batches import Examples

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from toolchain.errors import MachineError, ModelError
+from toolchain.files import sha256_file, write_bytes, write_text
 from toolchain.models import embedded_backbone, locate
 from toolchain.recipe import Recipe
-from toolchain.run import sha256_file, write_bytes, write_text
 from toolchain.terminal import say, working
 
 _BASE: Final = "https://storage.googleapis.com/tensorflow/keras-applications"

@@ -13,8 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from toolchain.files import write_bytes
 from toolchain.recipe import Recipe
-from toolchain.run import write_bytes
 from toolchain.terminal import plain
 from toolchain.training.augment import augment, mix
 from toolchain.values import Dataset

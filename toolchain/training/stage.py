@@ -11,9 +11,9 @@ import numpy as np
 import tf_keras
 
 from toolchain.errors import RecipeError
+from toolchain.files import sha256_file
 from toolchain.images.preprocess import Preprocessing
 from toolchain.recipe import Recipe
-from toolchain.run import sha256_file
 from toolchain.training.augment import augment, is_active
 from toolchain.training.batches import Examples
 from toolchain.training.class_weights import class_weights

@@ -14,7 +14,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from toolchain.errors import ModelError
-from toolchain.run import write_bytes
+from toolchain.files import write_bytes
 from toolchain.training.network import backbone_layers
 
 Arrays = dict[str, NDArray[np.float32]]

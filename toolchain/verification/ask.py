@@ -11,8 +11,8 @@ import numpy as np
 
 from toolchain.contract import ExportedModel
 from toolchain.errors import InputError, ModelError
+from toolchain.files import sha256_file
 from toolchain.images.stored import Pixels
-from toolchain.run import sha256_file
 from toolchain.runtimes import IsolatedRunner
 from toolchain.terminal import track
 from toolchain.verification.metrics import Probabilities

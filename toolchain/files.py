@@ -1,0 +1,114 @@
+"""Files written whole or not at all, what to say where that cannot be, and hashes of files."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain.errors import MachineError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FIRST: Final = {
+    **dict.fromkeys(_FULL, "free some space there, or "),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "allow writing there, or "),
+    errno.EIO: "check the disk, or ",
+}
+_REFUSED: Final = (
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    # A file stands where the folder should be, or the name is too long.
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+# Where a file should be there is a folder, or no folder for it. Of a single file alone: while a
+# stage works, they tell of something that it reads.
+_MISPLACED: Final = (errno.ENOENT, errno.EISDIR)
+
+
+@contextlib.contextmanager
+def writing(where: Path, also: Collection[int] = ()) -> Iterator[None]:
+    """Turns a full disk, a missing right or a broken device into an error with its remedy.
+
+    Args:
+      where: what is written.
+      also: further errors of the system that mean that it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*_FULL, *_REFUSED, *also):
+            raise
+        what, first = f"cannot write: {error.strerror}", _FIRST.get(error.errno, "")
+        if error.errno in _FULL:
+            folder = next((p for p in (where, *where.parents) if p.exists()), Path("/"))
+            what += f" ({shutil.disk_usage(folder).free / 2**20:.0f} MiB free)"
+        remedy = f"{first}give another place; that of runs is set with --runs"
+        raise MachineError(what, str(where), remedy) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file aside, sync it and rename it into place."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file aside, sync it and rename it into place.
+
+    Raises:
+      MachineError: the disk is full or the place cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with writing(path, _MISPLACED):
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def try_writing(path: Path) -> None:
+    """Find out before the work whether what comes of it can be written; the file stays as it is.
+
+    Raises:
+      MachineError: the disk is full or the place cannot be written.
+    """
+    probe = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with writing(path, _MISPLACED):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        probe.touch()
+        probe.unlink()
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of plain data, the same whatever order its keys have."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
