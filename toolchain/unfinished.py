@@ -101,6 +101,7 @@ def _differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
     elif then != now:
         before, after = json.dumps(then), json.dumps(now)
         if max(len(before), len(after)) > _SHOWN_CHARACTERS:
-            yield f"{name} has changed"
+            what = name.replace("upstream.", "what came out of stage ")
+            yield f"{what} has changed"
         else:
             yield f"{name} was {before}, is {after}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,7 +207,7 @@ def test_a_child_that_dies_is_a_row(
 
     def dies(runner: IsolatedRunner, pixels: np.ndarray) -> bool:
         if runner._path == doomed.path and len(pixels) == batch:
-            runner._process.kill()
+            os.kill(runner.pid, signal.SIGKILL)
         return asked(runner, pixels)
 
     monkeypatch.setattr(IsolatedRunner, "prepare", dies)
@@ -256,6 +258,12 @@ def test_a_gpu_provider_without_onnxruntime_is_refused(tmp_path: Path) -> None:
     files = [ExportedModel(tmp_path / kind, "", contract(kind)) for kind in ("tflite", "onnx")]
     with pytest.raises(InputError, match=r"found benchmark\.runtimes litert"):
         candidates(files, BenchmarkSection(providers=("cuda",), runtimes=("litert",)))
+
+
+def test_nothing_to_time_is_no_result() -> None:
+    section = dataclasses.replace(QUICK, runtimes=("keras",))
+    with pytest.raises(InputError, match=r"benchmark\.runtimes keras can run, received none"):
+        benchmark([], section, {}, Photos("", ()), command="")
 
 
 def test_litert_runs_on_the_cpu_and_onnxruntime_on_every_provider(tmp_path: Path) -> None:
@@ -345,7 +353,7 @@ def test_no_child_outlives_the_benchmark(
     bad = truncated(good, tmp_path / "damaged.onnx")
     measure(good, bad)
     assert len(opened) == QUICK.processes + 1
-    assert all(runner._process.poll() is not None for runner in opened)
+    assert all(runner._child._process.poll() is not None for runner in opened)
 
 
 def test_the_plan_of_a_look_is_short_and_has_no_keras(monkeypatch: pytest.MonkeyPatch) -> None:

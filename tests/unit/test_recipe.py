@@ -519,3 +519,9 @@ def test_items_of_another_type_are_mistakes_and_no_crash(section: str, key: str,
     with pytest.raises(RecipeError) as caught:
         parse(table)
     assert any(f"{section}.{key}: expected text" in one for one in caught.value.mistakes)
+
+
+def test_a_mixup_too_small_to_be_drawn_is_refused():
+    (told,) = mistakes({**SMALLEST, "augment": {"mixup": 1e-39}})
+    assert told == "augment.mixup: expected 0 or at least 0.001, received 1e-39"
+    assert parse({**SMALLEST, "augment": {"mixup": 0.001}}).augment.mixup == 0.001

@@ -14,6 +14,7 @@ from tiny_tflite import build_tflite, write_float_tflite, write_tflite
 from toolchain.contract import (
     CONTRACT_FILE,
     MAX_CONTRACT_BYTES,
+    SCHEMA,
     ContractEntry,
     read_contract_file,
     write_contract_file,
@@ -67,10 +68,10 @@ def test_changed_file_is_noticed_even_when_it_carries_its_contract(write, tmp_pa
     [
         b"",
         b"[]",
-        b'{"schema": 2}',
+        b'{"schema": %d}' % SCHEMA,
         b'{"schema": 9, "files": {}}',
-        b'{"schema": 2, "files": {"bare.onnx": {"sha256": 3}}}',
-        b'{"schema": 2, "files": []}',
+        b'{"schema": %d, "files": {"bare.onnx": {"sha256": 3}}}' % SCHEMA,
+        b'{"schema": %d, "files": []}' % SCHEMA,
         b"[" * 100_000,
         b"\xff\xfe",
     ],

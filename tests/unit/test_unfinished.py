@@ -42,7 +42,7 @@ def test_other_settings_are_told_by_their_names(tmp_path: Path) -> None:
             changed(epochs=3, warmup=1.0),
             ["train.epochs was 3, is 5", "train.warmup was 1.0, is null"],
         ),
-        (NOW | {"upstream": {"data": "f" * 64}}, ["upstream.data has changed"]),
+        (NOW | {"upstream": {"data": "f" * 64}}, ["what came out of stage data has changed"]),
     ):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         Unfinished(folder, "train", then).write("a", b"", "")

@@ -25,6 +25,7 @@ from toolchain.benchmark.noise import Watch
 from toolchain.benchmark.plan import plan_of
 from toolchain.benchmark.preparation import Photos
 from toolchain.benchmark.rows import comparisons, rows_of
+from toolchain.errors import InputError
 from toolchain.measurement import Benchmark, Noise
 from toolchain.recipe.sections import BenchmarkSection
 from toolchain.values import FileVerification
@@ -57,9 +58,17 @@ def benchmark(
       data_sha256: of the dataset that was verified on.
 
     Raises:
+      InputError: there is nothing to time.
       ImageError: a photo cannot be decoded; nothing was timed.
       MachineError: a provider that was asked for did not load. Nothing falls back to the CPU.
     """
+    if not candidates:
+        raise InputError(
+            f"expected files that benchmark.runtimes {', '.join(section.runtimes)} can run, "
+            "received none",
+            "benchmark.runtimes",
+            "add litert for .tflite files, onnxruntime for .onnx files",
+        )
     counters = {one.provider: find_counter(one.provider) for one in candidates}
     facts, date = machine.describe(), datetime.now(UTC).isoformat(timespec="seconds")
     lanes = [Lane(one, counters[one.provider]) for one in candidates]

@@ -12,6 +12,8 @@ from toolchain.recipe.sections import WITHOUT_PATH, BenchmarkSection, Recipe
 
 ALPHAS: Final = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 EMBEDDED_ALPHA: Final = 0.35
+# Published trials have 0.1 to 8; far below, a draw's logarithm is divided by it out of float32.
+LEAST_MIXUP: Final = 0.001
 EMBEDDED_SIZE: Final = 48
 NO_INTEGER_SIGMOID: Final = (
     "a head of sigmoids has no int8 form, because dividing them by their sum needs their "
@@ -71,6 +73,10 @@ def cross_check(recipe: Recipe) -> list[str]:
             )
     if isinstance(start, float) and math.isfinite(start) and not 0.0 <= start <= 1.0:
         mistakes.append(f"fine_tune.start: expected a share of 0.0 to 1.0, received {start}")
+    if 0.0 < recipe.augment.mixup < LEAST_MIXUP:
+        mistakes.append(
+            f"augment.mixup: expected 0 or at least {LEAST_MIXUP}, received {recipe.augment.mixup}"
+        )
     mistakes += (
         _views_mistakes(recipe)
         + _backbone_mistakes(recipe)
