@@ -187,6 +187,7 @@ FLOAT = {
     "export__formats": '["onnx"]',
     "export__precisions": '["fp32"]',
     "export__onnx_static": "true",
+    "benchmark__runtimes": '["onnxruntime"]',
     "benchmark__runs": 10,
     "benchmark__seconds": 0,
     "benchmark__processes": 2,
