@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from toolchain.errors import ImageError
 from toolchain.images.in_flight import in_flight
@@ -30,14 +30,27 @@ MAX_PIXELS: Final = 50_000_000
 _BAND: Final = 1 << 20
 # Pixels that are hashed at a time, of a picture that has more than a band.
 _HASHED_BAND: Final = 1 << 16
-# Where Pillow looks for an orientation; without any of them exif_transpose would look in vain.
+# Where Pillow looks for an orientation; without any of them it would look in vain.
 _ORIENTED: Final = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
+ORIENTATION: Final = 0x0112
+# What turns a picture upright that is stored in one of EXIF's orientations; 1 is upright.
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Modes of 16 bits, of which the high byte is kept and a transparent grey is not heeded.
+DEEP: Final = frozenset({"I;16", "I;16B", "I;16L", "I"})
 # Part of every cache's key: raise it when the same bytes would give other pixels than before.
 DECODER: Final = 1
 # What `Unreadable` files are told as; it may pass, unlike what their bytes are told as.
 UNREADABLE: Final = "the image cannot be read"
 # The closed list of what Pillow raises on damaged input: what its own fuzzer accepts, and
-# struct.error, which ImageOps.exif_transpose raises when it writes a damaged EXIF block again.
+# struct.error, which Pillow raises on an EXIF block that is cut.
 DAMAGE: Final = (
     OSError,
     SyntaxError,
@@ -163,12 +176,27 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     # verify() accepts truncated JPEGs; only load() meets the damage.
     image.load()
     if not _ORIENTED.isdisjoint(image.info):
-        ImageOps.exif_transpose(image, in_place=True)
+        image = _upright(image)
     return _to_rgb(image)
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """The pixels of ImageOps.exif_transpose.
+
+    That writes the EXIF block anew as well, which nobody asks for here and which fails on sound
+    photos: it takes a number for a text, a large one for a small one, and so on.
+    """
+    turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    # Whoever called still holds the image: its pixels would be there beside those of the result.
+    image.close()
+    return turned
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+    if image.mode in DEEP:
         grey = np.array(image)
         if image.mode == "I":
             np.clip(grey, 0, 65535, out=grey)

@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image
 
-from toolchain.images.decode import DAMAGE, FORMATS
+from toolchain.images.decode import DAMAGE, DEEP, FORMATS, ORIENTATION
 
 SUFFIX_FORMATS: Final = {
     ".jpg": "JPEG",
@@ -38,7 +38,6 @@ _SIGNATURES: Final = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"<", "HTML or XML"),
 )
-_ORIENTATION: Final = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Header:
       mode: Pillow's name of the channels, such as "RGB", "CMYK" or "P".
       width, height: in pixels, before the orientation is applied.
       bits: of a channel, 8 or 16.
-      alpha: whether pixels can be transparent.
+      alpha: whether pixels can be transparent, and are laid on white then.
       animated: whether there is more than one frame.
       orientation: EXIF's, 1 (upright) to 8.
     """
@@ -74,7 +73,7 @@ def read_header(data: bytes) -> Header | None:
             width=image.width,
             height=image.height,
             bits=_bits(data, image),
-            alpha=image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
+            alpha=_has_alpha(image),
             animated=bool(frames),
             orientation=_orientation(image),
         )
@@ -87,9 +86,15 @@ def _bits(data: bytes, image: Image.Image) -> int:
     return data[24] if image.format == "PNG" and len(data) > 24 and data[24] == 16 else 8
 
 
+def _has_alpha(image: Image.Image) -> bool:
+    clear = "transparency" in image.info and image.mode not in DEEP
+    return clear or image.mode in ("RGBA", "LA", "PA")
+
+
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        # A PNG's own getexif decodes all pixels, however many, to look behind them.
+        value = Image.Image.getexif(image).get(ORIENTATION, 1)
     except DAMAGE:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
