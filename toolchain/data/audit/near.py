@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -29,6 +30,8 @@ MIN_CORRELATION: Final = 0.99
 MIN_CONTRAST: Final = 2.0
 # An image is first averaged down to this: of a photo of 12 MP, 8 ms instead of 78.
 _LEAST_SIDE: Final = 128
+# And no side is left longer than this, of a long and narrow one: looking takes 24 bytes a pixel.
+_MOST_SIDE: Final = 2048
 _EDGES: Final = (0, 10, 21, 32, 43, 53, 64)
 # Neighbours that each hash is compared with in each order. Hundreds of images alike, such as the
 # frames of a film, are still found: each is compared with the next ones, and groups are joined.
@@ -52,8 +55,9 @@ class NearGroup:
 
 def reduced(image: Image.Image) -> Image.Image:
     """The image averaged down to some 128 pixels, which is all that its look needs."""
-    factor = min(image.size) // _LEAST_SIDE
-    return image.reduce(factor) if factor > 1 else image
+    factor = max(1, min(image.size) // _LEAST_SIDE)
+    across, down = (max(factor, math.ceil(side / _MOST_SIDE)) for side in image.size)
+    return image.reduce((across, down)) if max(across, down) > 1 else image
 
 
 def appearance(image: Image.Image) -> tuple[int, NDArray[np.uint8]]:
