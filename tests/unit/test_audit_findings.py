@@ -15,7 +15,7 @@ from photo_files import forbid, photo, write_folder
 from PIL import Image
 
 from toolchain.data.audit import Audit, Kind, Severity, audit
-from toolchain.data.audit.near import MAX_BITS, MIN_CORRELATION, near_groups
+from toolchain.data.audit.near import MAX_BITS, MIN_CORRELATION, near_groups, reduced
 from toolchain.data.stage import build_dataset
 from toolchain.errors import DataError
 from toolchain.recipe import parse_recipe
@@ -124,6 +124,23 @@ def test_copies_in_given_splits_keep_the_one_for_testing(tmp_path):
     assert result.exclude() == ["train/a/copy.jpg", "train/a/smaller.jpg"]
 
 
+def test_a_near_copy_in_another_split_is_found_behind_an_exact_one(tmp_path):
+    """The data stage keeps the copy in val/: what is like it in train/ would leak."""
+    files = {
+        f"{split}/{name}": data
+        for place, split in enumerate(("train", "val", "test"))
+        for name, data in good(12, start=100 * place).items()
+    }
+    files["val/a/copy.jpg"] = files["train/a/0.jpg"]
+    files["train/a/smaller.jpg"] = benchmark.CHANGES["resized -15%"](benchmark.drawn(0))
+    result = check(write_folder(tmp_path, files))
+    assert found(result) == {
+        "split-duplicate": [("val/a/copy.jpg", "train/a/0.jpg")],
+        "near-split-duplicate": [("val/a/copy.jpg", "train/a/smaller.jpg")],
+    }
+    assert result.exclude() == ["train/a/0.jpg", "train/a/smaller.jpg"]
+
+
 def test_near_copies_under_two_labels_are_told_and_left_to_a_person(tmp_path):
     files = good(40) | {"b/other.jpg": benchmark.CHANGES["JPEG 60"](benchmark.drawn(0))}
     result = check(write_folder(tmp_path, files), validation=0.01, test=0.01)
@@ -173,6 +190,28 @@ def test_the_split_is_the_one_that_training_gets(tmp_path):
     result = audit(recipe)
     for split, counted in result.splits.items():
         assert sum(counted.values()) == dataset.splits.count(split)
+
+
+def test_a_class_whose_copies_for_testing_are_kept_has_nothing_to_train_on(tmp_path):
+    files = {
+        f"{split}/{name}": data
+        for place, split in enumerate(("train", "val", "test"))
+        for name, data in good(12, start=100 * place).items()
+    }
+    files |= {name.replace("train", "test"): d for name, d in files.items() if "train/a" in name}
+    path = write_folder(tmp_path / "photos", files)
+    result = check(path, near=False)
+    assert found(result)["untrained-class"] == [("a",)]
+    assert (result.splits["train"], result.splits["test"]) == ({"a": 0, "b": 6}, {"a": 6, "b": 6})
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match="class 'a' has no training photos"):
+        build_dataset(parse_recipe({"data": {"path": str(path)}}, name="x"), tmp_path / "out")
+
+
+def test_the_limit_counts_as_in_training(tmp_path):
+    path = write_folder(tmp_path, good(60))
+    result = check(path, near=False, limit={"train": 10, "test": 4})
+    assert [sum(result.splits[split].values()) for split in ("train", "test")] == [10, 4]
 
 
 def test_what_the_list_leaves_out_is_gone_and_training_runs(tmp_path):
@@ -255,6 +294,20 @@ def test_the_search_takes_time_in_proportion():
         seconds[count] = min(runs)
     growth = LIMITS["growth of the search's time from 20,000 to 80,000 images"]
     assert seconds[80_000] <= growth * seconds[20_000]
+
+
+@pytest.mark.parametrize("size", [(255, 20_000), (20_000, 255), (90, 30_000), (1, 60_000)])
+def test_a_long_and_narrow_image_is_looked_at_small(size):
+    """Looked at whole, one of the 50 million pixels that are allowed took 1.4 GB."""
+    across, down = reduced(Image.new("RGB", size)).size
+    assert max(across, down) <= 2048
+    assert min(across, down) == min(*size, 255)
+
+
+@pytest.mark.parametrize(("size", "by"), [((640, 480), 3), ((4000, 1500), 11), ((200, 900), 1)])
+def test_photos_are_averaged_alike_in_both_directions(size, by):
+    image = Image.effect_noise(size, 60).convert("RGB")
+    assert np.array_equal(np.asarray(reduced(image)), np.asarray(image.reduce(by)))
 
 
 def test_images_of_one_colour_are_no_copies_of_each_other():

@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from toolchain.columns import Choices, Numbers
 from toolchain.data.audit.classes import class_findings
-from toolchain.data.audit.copies import Placed, exact_findings, first_of_each, near_findings
+from toolchain.data.audit.copies import Placed, exact_findings, kept_of_each, near_findings
 from toolchain.data.audit.findings import Audit, Finding, Kind
 from toolchain.data.audit.near import NearGroup, near_groups
 from toolchain.data.audit.scan import Scan, scan
+from toolchain.data.duplicates import leaks
+from toolchain.data.limit import within
 from toolchain.data.source import MISSING, open_source
 from toolchain.data.sources.base import Source
 from toolchain.data.split import assign
 from toolchain.models import locate
 from toolchain.recipe import Recipe
+from toolchain.recipe.sections import DataSection
 from toolchain.values import SPLITS
 
 
@@ -38,10 +43,10 @@ def audit(recipe: Recipe, *, near: bool = True) -> Audit:
     labels = Numbers(seen.items.labels(source.layout.classes))
     splits = assign(seen.sha256, labels, seen.items.splits, recipe.data)
     placed = Placed(seen.items, seen.sha256, Choices.of(splits))
-    counts = _counts(source, placed)
+    counts = _counts(source.layout.classes, labels, placed, recipe.data)
     findings = [*seen.findings, *_missing(source), *exact_findings(placed), *class_findings(counts)]
     if near:
-        findings += near_findings(placed, _near(seen))
+        findings += near_findings(placed, _near(seen, placed))
     order = {kind: position for position, kind in enumerate(Kind)}
     return Audit(
         path=str(locate(recipe.data.path, "datasets")) if recipe.data.path else recipe.data.source,
@@ -63,11 +68,19 @@ def audited_source(recipe: Recipe) -> Source:
     return open_source(dataclasses.replace(recipe, data=data))
 
 
-def _counts(source: Source, placed: Placed) -> dict[str, dict[str, int]]:
-    pairs = zip(placed.splits, placed.items.classes, strict=True)
-    counts = Counter(pairs)
-    classes = source.layout.classes
-    return {split: {name: counts[split, name] for name in classes} for split in SPLITS}
+def _counts(
+    classes: Sequence[str], labels: Numbers, placed: Placed, section: DataSection
+) -> dict[str, dict[str, int]]:
+    """Of the images that the data stage takes: without copies in other splits, within the limit."""
+    copies = leaks(placed.items.names, placed.sha256, placed.splits)
+    free = np.delete(np.arange(len(placed.items)), list(copies))
+    sha256, own, splits = placed.sha256.take(free), labels.take(free), placed.splits.take(free)
+    kept = within(sha256, own, splits, section.limit, section.seed)
+    counts = Counter(zip(splits.take(kept), own.take(kept), strict=True))
+    return {
+        split: {name: counts[split, label] for label, name in enumerate(classes)}
+        for split in SPLITS
+    }
 
 
 def _missing(source: Source) -> Iterator[Finding]:
@@ -76,10 +89,11 @@ def _missing(source: Source) -> Iterator[Finding]:
             yield Finding(Kind.MISSING, (name,), "", (name,))
 
 
-def _near(seen: Scan) -> list[NearGroup]:
-    first = first_of_each(seen.sha256)
-    groups = near_groups(seen.looks[first], seen.thumbs[first])
+def _near(seen: Scan, placed: Placed) -> list[NearGroup]:
+    """Groups among the copies that are kept: what is like one that is left out is like those."""
+    kept = kept_of_each(placed)
+    groups = near_groups(seen.looks[kept], seen.thumbs[kept])
     return [
-        dataclasses.replace(group, members=tuple(first[list(group.members)].tolist()))
+        dataclasses.replace(group, members=tuple(kept[list(group.members)].tolist()))
         for group in groups
     ]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.columns import Places, first_places
+from toolchain.columns import Choices, Hashes, Places, first_places
 from toolchain.data.audit.findings import Finding, Kind
 from toolchain.data.audit.near import NearGroup
 from toolchain.data.duplicates import KEPT_FIRST
 from toolchain.data.sources.items import Items
+from toolchain.values import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,8 @@ class Placed:
     """The good images with their hashes and splits, in the order read."""
 
     items: Items
-    sha256: Sequence[str]
-    splits: Sequence[str]
+    sha256: Hashes
+    splits: Choices[Split]
 
     def sorted(self, members: Iterable[int]) -> list[int]:
         """Positions with the one to keep first."""
@@ -85,7 +86,11 @@ def near_findings(placed: Placed, groups: Iterable[NearGroup]) -> Iterator[Findi
             yield Finding(Kind.NEAR_DUPLICATE, names, alike)
 
 
-def first_of_each(sha256: Sequence[str]) -> Places:
-    """Positions of the images whose pixels were not there before, int64 [n], ascending."""
-    first = first_places(sha256)
-    return np.flatnonzero(first == np.arange(len(first))).astype(np.int64)
+def kept_of_each(placed: Placed) -> Places:
+    """Positions of one image of each picture, the copy to keep, int64 [n], ascending."""
+    first = first_places(placed.sha256)
+    is_kept = first == np.arange(len(first))
+    for group in exact_groups(placed.sha256):
+        is_kept[group[0]] = False
+        is_kept[placed.sorted(group)[0]] = True
+    return np.flatnonzero(is_kept).astype(np.int64)
