@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from toolchain.errors import MachineError
+from toolchain.errors import InputError, MachineError
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _FIRST: Final = {
@@ -57,24 +57,26 @@ def writing(where: Path, also: Collection[int] = ()) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file aside, sync it and rename it into place."""
+    """`write_bytes` of a text, in UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file aside, sync it and rename it into place.
+    """Write a whole file aside, sync it and rename it into place; of a link, where it leads.
 
     Raises:
+      InputError: there is something that is no file, such as a device.
       MachineError: the disk is full or the place cannot be written.
     """
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with writing(path, _MISPLACED):
+        place = _place(path)
+        aside = _aside(place)
         try:
             with aside.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            aside.replace(path)
+            aside.replace(place)
         finally:
             aside.unlink(missing_ok=True)
 
@@ -83,14 +85,26 @@ def try_writing(path: Path) -> None:
     """Find out before the work whether what comes of it can be written; the file stays as it is.
 
     Raises:
+      InputError: there is something that is no file, such as a device.
       MachineError: the disk is full or the place cannot be written.
     """
-    probe = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with writing(path, _MISPLACED):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        probe = _aside(_place(path))
         probe.touch()
         probe.unlink()
+
+
+def _place(path: Path) -> Path:
+    """Where a link leads; others would be replaced by a file, and root may replace a device too."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        raise InputError("expected a file, received a device or a pipe", str(path), "name a file")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}")
 
 
 def sync(path: Path) -> None:

@@ -421,6 +421,36 @@ def test_a_file_that_cannot_be_there_is_told_with_what_to_do(place, write, tmp_p
     assert not list(tmp_path.rglob(".*"))
 
 
+@pytest.mark.parametrize("write", [lambda path: write_text(path, "page"), try_writing])
+@pytest.mark.parametrize("through", ["itself", "a link"])
+def test_what_is_no_file_is_refused_and_stays(through, write, tmp_path):
+    """As of `--html /dev/null`, which root made a file for the whole system."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    path = pipe
+    if through == "a link":
+        (path := tmp_path / "page.html").symlink_to(pipe)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match="expected a file, received a device or a pipe"):
+        write(path)
+    assert pipe.is_fifo()
+    assert path.is_symlink() == (through == "a link")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_followed_and_stays(there, tmp_path):
+    (folder := tmp_path / "elsewhere").mkdir()
+    if there:
+        (folder / "page.html").write_text("old")
+    (link := tmp_path / "link.html").symlink_to(Path("elsewhere", "page.html"))
+    try_writing(link)
+    assert (folder / "page.html").exists() == there
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert (folder / "page.html").read_text() == "new"
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
 def test_a_full_disk_is_told_with_the_room_that_is_left(tmp_path):
     said = pytest.raises(MachineError, match=r"No space left on device \(\d+ MiB free\)")
     with said as caught, writing(tmp_path):
