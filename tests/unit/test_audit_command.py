@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from photo_files import class_folders, photo, write_folder, write_zip
 from test_audit_findings import benchmark, good
 from test_data_containers import EVIL
 
+from toolchain import terminal
 from toolchain.cli.app import main
 
 MALFORMED = 300
@@ -173,6 +176,70 @@ def test_a_wrong_command_is_told_before_any_work(arguments, words, tmp_path):
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) <= 3
+
+
+@pytest.fixture
+def called(capfd, monkeypatch):
+    """Call `toolchain data` in this process: (exit code, stderr)."""
+    monkeypatch.setattr(terminal, "_console", None)
+
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["toolchain", "data", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code, capfd.readouterr().err
+
+    yield call
+    if terminal._console is not None:
+        terminal._console.file.close()
+
+
+@pytest.mark.parametrize("command", ["check --html", "check --write-exclude", "preview --out"])
+@pytest.mark.parametrize(("place", "code"), [("a pipe", 2), ("a full disk", 4)])
+def test_a_file_that_cannot_be_written_is_told_before_any_work(
+    command, place, code, tmp_path, monkeypatch, called
+):
+    def touch(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    photos = write_folder(tmp_path / "photos", class_folders())
+    out = tmp_path / "out.x"
+    if place == "a pipe":
+        os.mkfifo(out)
+    else:
+        monkeypatch.setattr(Path, "touch", touch)
+    monkeypatch.chdir(tmp_path)
+    name, option = command.split()
+    data = [photos] if name == "check" else ["--data", photos]
+    ended, said = called(name, *data, option, out)
+    assert ended == code
+    assert len(said.splitlines()) <= 3
+    assert sorted(tmp_path.iterdir()) == sorted([photos, *([out] if place == "a pipe" else [])])
+
+
+def test_what_was_found_is_told_where_the_page_cannot_be_written_after_all(
+    tmp_path, monkeypatch, called
+):
+    def fsync(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    photos = write_folder(tmp_path / "photos", good(40))
+    monkeypatch.setattr(os, "fsync", fsync)
+    ended, said = called("check", photos, "--no-near", "--html", tmp_path / "page.html")
+    assert ended == 4
+    assert "40 are good" in said
+    assert "No space left" in said
+
+
+def test_names_that_no_list_can_hold_are_told_and_not_counted(tmp_path, called):
+    photos = write_folder(tmp_path / "p", good(40) | {"a/none.jpg": b"", "a/two\nlines.jpg": b""})
+    listed = tmp_path / "exclude.txt"
+    ended, said = called("check", photos, "--no-near", "--write-exclude", listed)
+    assert ended == 2
+    assert f"1 names in {listed}" in said
+    assert "1 more cannot be listed" in said
+    assert "rename them, such as 'a/two\\nlines.jpg'" in said
+    assert listed.read_text() == "# empty\na/none.jpg\n"
 
 
 @pytest.mark.parametrize("make", EVIL, ids=lambda make: make.__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,13 @@ def test_a_submission_of_no_table_of_pixels(given, tmp_path: Path, call) -> None
     assert isinstance(error, InputError)
     assert "pixel" in error.what
     assert not path.exists()
+
+
+def test_a_submission_that_cannot_be_written_is_told_before_any_work(tmp_path: Path, call) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    error, _, _ = call("predict", tmp_path / "gone.onnx", "t.csv", "--submission", path)
+    assert isinstance(error, InputError)
+    assert error.where == str(path)
 
 
 def test_a_submission_is_no_json(tmp_path: Path, call) -> None:

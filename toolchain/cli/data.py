@@ -67,19 +67,19 @@ def check(
     """
     chosen = _chosen(photos, recipe, overrides)
     for path in filter(None, (html, exclude)):
-        if not path.absolute().parent.is_dir() or path.is_dir():
-            raise InputError("expected a file in a folder that is there", str(path))
+        _try_output(path)
     from toolchain.data.audit import audit
 
     result = audit(chosen, near=near)
-    if html is not None:
-        _write_page(result, chosen, html)
-    if exclude is not None:
-        _write_exclude(result, exclude)
+    # First of all: what was found is not lost where a file cannot be written after all.
     if as_json:
         print_json(result.to_json(), indent=1)
     else:
         _show(result)
+    if html is not None:
+        _write_page(result, chosen, html)
+    if exclude is not None:
+        _write_exclude(result, exclude)
     if not result.passed:
         raise typer.Exit(int(ExitCode.INPUT))
 
@@ -97,6 +97,16 @@ def _chosen(photos: Path | None, recipe: str, overrides: list[str] | None) -> Re
     return probe_recipe(photos, overrides)
 
 
+def _try_output(path: Path) -> None:
+    """Before the work, which can take an hour, see to it that what comes of it can be written."""
+    from toolchain.files import try_writing, writing
+
+    with writing(path):
+        if not path.absolute().parent.is_dir() or path.is_dir():
+            raise InputError("expected a file in a folder that is there", str(path))
+    try_writing(path)
+
+
 def _write_page(result: Audit, recipe: Recipe, path: Path) -> None:
     from toolchain.data.audit.audit import audited_source
     from toolchain.data.audit.page import render_page
@@ -108,16 +118,23 @@ def _write_page(result: Audit, recipe: Recipe, path: Path) -> None:
 
 
 def _write_exclude(result: Audit, path: Path) -> None:
-    from toolchain.data.exclude import names_text
+    from toolchain.data.exclude import fits_a_line, names_text
     from toolchain.files import write_bytes
     from toolchain.terminal import say
 
     reasons = {
         name: finding.kind.slug for finding in result.findings for name in finding.exclude[::-1]
     }
-    names = result.exclude()
+    excluded = result.exclude()
+    names = [name for name in excluded if fits_a_line(name)]
     write_bytes(path, names_text((name, reasons[name]) for name in names))
     say(f'{len(names):,} names in {path}; in the recipe: [data] exclude = "{path}"')
+    broken = [name for name in excluded if not fits_a_line(name)]
+    if broken:
+        say(
+            f"  {len(broken):,} more cannot be listed, as a line ends within the name; rename "
+            f"them, such as {broken[0]!r}"
+        )
 
 
 def _show(result: Audit) -> None:
@@ -152,7 +169,7 @@ def _show(result: Audit) -> None:
 
 
 def _classes(result: Audit) -> str:
-    """The first classes with their good images: what is wrong with a layout shows there first."""
+    """The first classes and how many images training gets: a wrong layout shows there first."""
     counts: Counter[str] = Counter()
     for split in result.splits.values():
         counts.update(split)
@@ -179,8 +196,7 @@ def preview(
     from toolchain.terminal import say
 
     chosen = find_recipe(recipe, data, overrides)
-    if not out.absolute().parent.is_dir() or out.is_dir():
-        raise InputError("expected a file in a folder that is there", str(out))
+    _try_output(out)
     run = open_run(chosen, runs)
     run_chain(chosen, run, "data")
     stages.preview(chosen, run, out, count)

@@ -53,6 +53,9 @@ def predict(
                 "expected --submission or --json, received both",
                 remedy="leave --json out: the submission is a file",
             )
+        from toolchain.files import try_writing
+
+        try_writing(submission)
         with IsolatedRunner.open(file, threads=threads) as runner:
             _submit(runner, images, submission)
         return

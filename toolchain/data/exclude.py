@@ -41,11 +41,19 @@ def read_names(path: Path) -> frozenset[str]:
     return frozenset(n.removeprefix("./") for n in stripped if n and not n.startswith("#"))
 
 
+def fits_a_line(name: str) -> bool:
+    """Whether such a file can hold this name; it cannot where the name itself breaks a line."""
+    return "\n" not in name and "\r" not in name
+
+
 def names_text(reasons: Iterable[tuple[str, str]]) -> bytes:
-    """(name, reason) pairs as the content of such a file, each reason a comment above its names."""
+    """(name, reason) pairs as the content of such a file, each reason a comment above its names.
+
+    Names that do not fit a line are left out.
+    """
     lines, last = [], ""
     for name, reason in reasons:
-        if "\n" in name or "\r" in name:
+        if not fits_a_line(name):
             continue
         if reason != last:
             lines.append("# " + " ".join(reason.split()))
