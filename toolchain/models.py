@@ -37,11 +37,22 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def locate(path: str, folder: str) -> Path:
-    """A path as a recipe says it: absolute, from here, or from $TOOLCHAIN_DATA/`folder`."""
-    here = Path(path).expanduser()
-    root = os.environ.get("TOOLCHAIN_DATA")
-    if not here.exists() and root and not here.is_absolute():
-        there = Path(root).expanduser() / folder / path
-        if there.exists():
+    """A path as a recipe says it: absolute, from here, or from $TOOLCHAIN_DATA/`folder`.
+
+    Whoever opens it finds out why it cannot be: nothing is raised here.
+    """
+    here, root = _expanded(path), os.environ.get("TOOLCHAIN_DATA")
+    if root and not here.is_absolute() and not _exists(here):
+        there = _expanded(root) / folder / path
+        if _exists(there):
             return there
     return here
+
+
+# pathlib raises where a user is unknown, a folder is closed or a name too long; these do not.
+def _expanded(path: str) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110

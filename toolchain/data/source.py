@@ -152,7 +152,22 @@ def _opened(recipe: Recipe) -> Source:
 
 
 def _container_of(path: Path) -> Container:
-    """The folder or archive at `path`; of a table or array, its folder with what belongs to it."""
+    """The folder or archive at `path`; of a table or array, its folder with what belongs to it.
+
+    Raises:
+      DataError: nothing is there, it is of no known kind, or it cannot be looked at.
+    """
+    try:
+        return _what_is_at(path)
+    except OSError as error:
+        raise DataError(
+            f"the place of the photos cannot be looked at: {error.strerror}",
+            str(path),
+            "check data.path, and that the folders above it may be entered",
+        ) from error
+
+
+def _what_is_at(path: Path) -> Container:
     if path.is_dir():
         return PhotoFolder(path)
     suffix = path.suffix.lower()
