@@ -6,12 +6,14 @@ import errno
 import io
 import lzma
 import os
+import struct
 import subprocess
 import sys
 import tarfile
 import time
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -28,9 +30,10 @@ from photo_files import (
 
 from toolchain.data.access import random_access
 from toolchain.data.containers import open_container
-from toolchain.data.source import find_source
+from toolchain.data.source import find_source, fingerprint, open_source
 from toolchain.errors import DataError, ExitCode
 from toolchain.images.decode import Unreadable
+from toolchain.recipe import parse_recipe
 
 FILES = class_folders()
 KINDS = ("folder", ".zip", *TAR_MODES)
@@ -161,6 +164,56 @@ def tar_xz_damaged(folder: Path) -> Path:
     return path
 
 
+def tar_damaged_header(folder: Path) -> Path:
+    """One bit of the fourth of six headers: those behind it would be lost."""
+    path = write_tar(folder / "evil.tar", FILES)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"dog/0.png")] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def tar_cut_header(folder: Path) -> Path:
+    path = write_tar(folder / "evil.tar", FILES)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"dog/0.png") + 100])
+    return path
+
+
+def tar_negative_folder(folder: Path) -> Path:
+    return packed_tar(folder, [header("cat", -(2**70), tarfile.DIRTYPE)], 0)
+
+
+def tar_negative_long_name(folder: Path) -> Path:
+    headers = [header("././@LongLink", -512, tarfile.GNUTYPE_LONGNAME), *empty_files(3)]
+    return packed_tar(folder, headers, 0)
+
+
+def tar_negative_by_pax_header(folder: Path) -> Path:
+    return tar_with(folder / "evil.tar", "cat", type=tarfile.DIRTYPE, pax_headers={"size": "-5"})
+
+
+def tar_large_label(folder: Path) -> Path:
+    """A label has no data; to pass over those of this one would take hours."""
+    return packed_tar(folder, [header("label", 1 << 60, b"V")], 0)
+
+
+def tar_xz_dictionary(folder: Path) -> Path:
+    """Asks for 4 GiB of memory to unpack 10 KB."""
+    path = write_tar(folder / "evil.tar.xz", FILES)
+    data = bytearray(path.read_bytes())
+    data[16] = 40
+    data[20:24] = struct.pack("<L", zlib.crc32(data[12:20]))
+    path.write_bytes(data)
+    return path
+
+
+def tar_xz_cut(folder: Path) -> Path:
+    path = write_tar(folder / "evil.tar.xz", FILES)
+    path.write_bytes(path.read_bytes()[:-2000])
+    return path
+
+
 def tar_garbage(folder: Path) -> Path:
     path = folder / "evil.tar"
     path.write_bytes(bytes(range(256)) * 40)
@@ -243,7 +296,7 @@ def zip_backslash(folder: Path) -> Path:
 
 
 def zip_drive(folder: Path) -> Path:
-    return write_zip(folder / "evil.zip", FILES | {"c:escaped.png": photo(9)})
+    return write_zip(folder / "evil.zip", FILES | {"c:\\escaped.png": photo(9)})
 
 
 def zip_symlink(folder: Path) -> Path:
@@ -257,6 +310,16 @@ def zip_symlink(folder: Path) -> Path:
 
 def zip_bomb(folder: Path) -> Path:
     return write_zip(folder / "evil.zip", FILES | {"cat/x.png": bytes(32 << 20)})
+
+
+def zip_bzip2_bomb(folder: Path) -> Path:
+    """Says that it unpacks to 1,000 bytes; zipfile would unpack all of it first."""
+    path, size = folder / "evil.zip", 8 << 20
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("cat/x.png", bytes(size))
+    claim = struct.pack("<L", 1000)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<L", size), claim))
+    return path
 
 
 def zip_truncated(folder: Path) -> Path:
@@ -397,6 +460,51 @@ def test_names_written_by_windows(kind: str, tmp_path: Path) -> None:
     assert listed == dict.fromkeys(expected, False) | ({"photos/cat": True} if folder else {})
     fetch = random_access(find_source(path))
     assert all(fetch(name) == data for name, data in expected.items())
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar"])
+def test_a_colon_makes_no_drive(kind: str, tmp_path: Path) -> None:
+    files = {"a:b/1.png": photo(1), "c:1.png": photo(2), "1:2.png": photo(3)}
+    assert read_all(container_of(kind, tmp_path, files)) == files
+
+
+def test_the_label_of_a_tar_is_no_photo(tmp_path: Path) -> None:
+    """As `tar --label="/photos of 2024"` writes it."""
+    path = write_tar(tmp_path / "photos.tar", FILES)
+    path.write_bytes(header("/photos of 2024", 0, b"V") + path.read_bytes())
+    assert read_all(path) == FILES
+    fetch = random_access(find_source(path))
+    assert fetch("dog/1.png") == FILES["dog/1.png"]
+
+
+def test_a_tar_without_an_end_is_whole(tmp_path: Path) -> None:
+    """Some programs do not write the empty blocks that should follow."""
+    path = write_tar(tmp_path / "photos.tar", FILES)
+    data = path.read_bytes()
+    end = data.index(b"dog/2.png") + 512 + -(-len(FILES["dog/2.png"]) // 512) * 512
+    path.write_bytes(data[:end])
+    assert read_all(path) == FILES
+
+
+def test_an_xz_may_have_several_streams(tmp_path: Path) -> None:
+    """As `pixz` and `cat` make it, with zeros between them."""
+    data = write_tar(tmp_path / "photos.tar", FILES).read_bytes()
+    path = tmp_path / "photos.tar.xz"
+    path.write_bytes(lzma.compress(data[:1000]) + bytes(8) + lzma.compress(data[1000:]) + bytes(4))
+    assert read_all(path) == FILES
+
+
+@pytest.mark.parametrize("place", ["a" * 300, "~no such user/photos", "closed/photos"])
+def test_a_place_that_cannot_be_looked_at(place: str, tmp_path: Path, monkeypatch) -> None:
+    """Names of more than 255 bytes, users without a home, and folders closed to us."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOOLCHAIN_DATA", str(tmp_path))
+    refuse(monkeypatch, "stat", lambda asked: asked.name == "photos" and "closed" in asked.parts)
+    recipe = parse_recipe({"data": {"path": place}}, name="x")
+    for look in (open_source, fingerprint):
+        with pytest.raises(DataError, match=r"cannot be looked at|found none") as caught:
+            look(recipe)
+        assert caught.value.where == place
 
 
 def test_a_backslash_in_a_folder_is_part_of_the_name(tmp_path: Path) -> None:

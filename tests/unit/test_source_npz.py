@@ -73,6 +73,23 @@ def test_names_in_capitals_and_labels_of_truth(tmp_path: Path) -> None:
     assert {item.split for item in layout.items} == {"train"}
 
 
+def test_names_that_numpy_does_not_give_are_no_arrays(tmp_path: Path) -> None:
+    """`X_TRAIN.NPY` was found and then looked for as `X_TRAIN.npy`."""
+    path = save(tmp_path, x_train=GREY, y_train=LABELS)
+    with zipfile.ZipFile(path) as archive:
+        members = {name.upper(): archive.read(name) for name in archive.namelist()}
+    with pytest.raises(DataError, match=r"found X_TRAIN\.NPY"):
+        find_source(write_zip(tmp_path / "y.zip", members).rename(tmp_path / "y.npz"))
+
+
+def test_arrays_that_unpack_without_a_bound_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, images=GREY, labels=LABELS)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("more.npy", b"")
+    with pytest.raises(DataError, match="stored or deflated"):
+        find_source(path)
+
+
 @pytest.mark.parametrize(
     "images",
     [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 from toolchain.columns import Index, Texts
-from toolchain.data.archives import TarContainer, ZipContainer, plain_name
+from toolchain.data.archives import DAMAGE, TarContainer, ZipContainer, plain_name, reading
 from toolchain.data.containers import Container, FolderContainer
 from toolchain.data.sources.base import ContainerSource, Source
 from toolchain.data.tar import Tar
@@ -34,7 +34,7 @@ def random_access(source: Source) -> Fetch:
     """What gives a photo's bytes by its name, in any order and from several threads.
 
     Raises:
-      DataError: the source can only be read from front to back.
+      DataError: the source can only be read from front to back, or cannot be read any more.
     """
     container = source.container if isinstance(source, ContainerSource) else None
     opened = None if container is None else _opened(container, source.layout.items.names)
@@ -69,7 +69,9 @@ def _in_folder(folder: Path) -> Fetch:
 
 
 def _in_zip(path: Path, names: Set[str]) -> Fetch:
-    archive, lock = zipfile.ZipFile(path), threading.Lock()
+    lock = threading.Lock()
+    with reading(path):
+        archive = zipfile.ZipFile(path)
     members = {plain_name(info.filename): info for info in archive.infolist()}
     members = {name: info for name, info in members.items() if name in names}
 
@@ -78,7 +80,7 @@ def _in_zip(path: Path, names: Set[str]) -> Fetch:
             # One handle serves all threads, and inflating is the small part of the work.
             with lock, archive.open(members[name]) as file:
                 return file.read(MAX_BYTES + 1)
-        except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             raise _unreadable(path, error) from error
 
     return fetch
@@ -95,7 +97,7 @@ def _is_plain(path: Path) -> bool:
 
 def _in_tar(path: Path, names: Set[str]) -> Fetch:
     places = {}
-    with Tar.open(path, "r:") as archive:
+    with reading(path), Tar.open(path, "r:") as archive:
         for member in archive.forward():
             name = plain_name(member.name)
             if member.isreg() and name in names:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import lzma
+import re
 import tarfile
 import zipfile
 import zlib
@@ -25,17 +26,23 @@ from toolchain.images.decode import MAX_BYTES
 MAX_FILES: Final = 5_000_000
 MAX_TOTAL_BYTES: Final = 1 << 40
 # What tarfile and zipfile raise on damaged, encrypted or exotic archives.
-_DAMAGE: Final = (
+DAMAGE: Final = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
     EOFError,
     OSError,
+    OverflowError,
     ValueError,
     NotImplementedError,
     RuntimeError,
 )
+# Of other methods, zipfile unpacks all that it is given in one go, whatever the size was said to
+# be: 177 bytes of bzip2 took 400 MB.
+METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# Not "a:1.jpg" or "a:b/1.jpg", which are names.
+_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class _Archive:
@@ -46,7 +53,8 @@ class _Archive:
 
     def fingerprint(self) -> str:
         """See `Container.fingerprint`."""
-        return hash_stamps([(self.path.name, self.path.stat())])
+        with reading(self.path):
+            return hash_stamps([(self.path.name, self.path.stat())])
 
     def stamp(self, names: Iterable[str]) -> str:
         """See `Container.stamp`."""
@@ -61,8 +69,8 @@ class TarContainer(_Archive):
         self._passed: dict[str, int] | None = None  # until the members were listed
 
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-        bound = _Bound(self.path)
-        with _reading(self.path), open_tar(self.path) as archive:
+        with reading(self.path), open_tar(self.path) as archive:
+            bound = _Bound(self.path)
             for member in archive.forward():
                 if not (member.isreg() or member.isdir()):
                     raise _refused(self.path, member.name, "is a link or a device")
@@ -88,7 +96,7 @@ class TarContainer(_Archive):
             if passed.get(name):
                 passed[name] -= 1
             elif name in wanted and member.isreg():
-                with _reading(self.path):
+                with reading(self.path):
                     file = archive.extractfile(member)
                     data = b"" if file is None else file.read(min(member.size, MAX_BYTES) + 1)
                 yield name, data
@@ -98,8 +106,8 @@ class ZipContainer(_Archive):
     """A zip archive."""
 
     def _members(self) -> Iterator[tuple[zipfile.ZipFile, str, zipfile.ZipInfo]]:
-        bound = _Bound(self.path)
-        with _reading(self.path), zipfile.ZipFile(self.path) as archive:
+        with reading(self.path), zipfile.ZipFile(self.path) as archive:
+            bound = _Bound(self.path)
             members = {}
             for member in archive.infolist():
                 self._admit(member)
@@ -112,6 +120,8 @@ class ZipContainer(_Archive):
             raise _refused(self.path, member.filename, "is a link")
         if member.flag_bits & 1:
             raise _refused(self.path, member.filename, "is encrypted")
+        if member.compress_type not in METHODS:
+            raise _refused(self.path, member.filename, "is neither stored nor deflated")
         if member.file_size > MAX_RATIO * max(member.compress_size, SMALL):
             raise _refused(self.path, member.filename, "expands too much")
 
@@ -128,7 +138,7 @@ class ZipContainer(_Archive):
                 try:
                     with archive.open(member) as file:
                         data = file.read(MAX_BYTES + 1)
-                except _DAMAGE as error:
+                except DAMAGE as error:
                     data = unread(name, f"{self.path}/{name}", error)
                 yield name, data
 
@@ -144,7 +154,7 @@ class _Bound:
 
     def admit(self, name: str, size: int) -> None:
         parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or "\0" in name or ":" in name[:2]:
+        if parts.is_absolute() or ".." in parts.parts or "\0" in name or _DRIVE.match(name):
             raise _refused(self.path, name, "leads outside the archive")
         self.count += 1
         self.total += size
@@ -171,11 +181,11 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turns what damaged archives raise into an error that names the archive."""
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(
             f"the archive cannot be read: {error}", str(path), "download or pack it again"
         ) from error

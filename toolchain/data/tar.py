@@ -29,21 +29,39 @@ _EXTENSIONS: Final = frozenset(
         tarfile.SOLARIS_XHDTYPE,
     }
 )
+# What `tar --label` writes in front: a name without data.
+_VOLUME_LABEL: Final = b"V"
+# To tarfile these are the end of the archive, and all behind it would be lost.
+_DAMAGED: Final = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 _BLOCK: Final = 1 << 16
+# An .xz says itself how much of what it unpacked it goes back to, up to 4 GiB; `xz -9` takes 65.
+_MAX_XZ_MEMORY: Final = 256 * 1024 * 1024
 
 
 class PlainMember(tarfile.TarInfo):
-    """A member of a tar; headers that take memory as they please are refused.
+    """A member of a tar; headers that are damaged, or take memory as they please, are refused.
 
     Raises:
-      tarfile.ReadError: an extension of more than 64 KiB, or a sparse file, whose map has no bound.
+      tarfile.ReadError: a damaged header, a negative size, an extension of more than 64 KiB, or a
+        sparse file, whose map has no bound.
     """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> PlainMember:
+        """The next member, with what extended headers before it say of it."""
+        try:
+            member = super().fromtarfile(archive)
+        except _DAMAGED as error:
+            raise tarfile.ReadError(f"a header is damaged: {error}") from error
+        if member.size < 0:
+            raise tarfile.ReadError("a member has a negative size")
+        return member
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> PlainMember:
         """The member of a header's 512 bytes."""
         member = super().frombuf(buf, encoding, errors)
-        if member.type in _EXTENSIONS and member.size > _MAX_EXTENSION:
+        if member.type in _EXTENSIONS and not 0 <= member.size <= _MAX_EXTENSION:
             raise tarfile.ReadError(f"an extended header has {member.size:,} bytes")
         if member.type == tarfile.GNUTYPE_SPARSE:
             _refuse_sparse()
@@ -68,7 +86,8 @@ class Tar(tarfile.TarFile):
         """Every member; none is kept for going back, which would take 444 bytes each."""
         while (member := self.next()) is not None:
             self.members.clear()
-            yield member
+            if member.type != _VOLUME_LABEL or member.size:
+                yield member
 
 
 @contextlib.contextmanager
@@ -96,8 +115,48 @@ def _unpacked(path: Path) -> IO[bytes]:
     if start.startswith(b"BZh"):
         return cast("IO[bytes]", bz2.open(path))
     if start.startswith((b"\xfd7zXZ", b"\x5d\x00\x00\x80")):
-        return cast("IO[bytes]", lzma.open(path))
+        return cast("IO[bytes]", _Xz(path.open("rb")))
     return path.open("rb")
+
+
+class _Xz(io.RawIOBase):
+    """An .xz or .lzma file, unpacked in bounded memory, which `lzma.open` cannot be told."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._unpacker = file, _xz_unpacker()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most so many; none at the end.
+
+        Raises:
+          lzma.LZMAError: it is damaged, or asks for too much memory.
+          EOFError: it is cut.
+        """
+        data = b""
+        while not data:
+            packed = self._unpacker.unused_data
+            if self._unpacker.needs_input:
+                packed = self._file.read(_BLOCK)
+                if not packed:
+                    raise EOFError("the compressed data end too early")
+            elif self._unpacker.eof:
+                # Another stream may follow, behind zeros: as `cat a.xz b.xz` makes it.
+                while not (packed := packed.lstrip(b"\0")):
+                    packed = self._file.read(_BLOCK)
+                    if not packed:
+                        return b""
+                self._unpacker = _xz_unpacker()
+            data = self._unpacker.decompress(packed, size)
+        return data
+
+    def close(self) -> None:
+        """Close the file below."""
+        self._file.close()
+        super().close()
+
+
+def _xz_unpacker() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY)
 
 
 class _Bounded(io.RawIOBase):

@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.data.archives import METHODS
 from toolchain.data.sources.array_remedies import SAMPLE_BYTES, images_remedy, labels_remedy
 from toolchain.data.sources.base import ArraySource, Layout, Place, check_classes, in_order
 from toolchain.data.sources.items import Item, Items
@@ -97,14 +98,22 @@ def find(place: Place) -> ArraySource | None:
 def _pairs(path: Path) -> list[tuple[str, str, Split | None]]:
     with _opened(path) as archive:
         members = archive.namelist()
+        methods = {member.compress_type for member in archive.infolist()}
         if len(members) > MAX_MEMBERS or len(set(members)) != len(members):
             raise DataError(f"expected at most {MAX_MEMBERS} arrays, each once", str(path))
-    # X_train as well as x_train.
-    names = {member.lower(): member.removesuffix(".npy") for member in members}
+        if not methods.issubset(METHODS):
+            raise DataError(
+                "expected arrays that are stored or deflated, received another method",
+                str(path),
+                "save them with np.savez or np.savez_compressed",
+            )
+    # X_train as well as x_train; what does not end as numpy ends its arrays' names is none.
+    arrays = (member.removesuffix(".npy") for member in members if member.endswith(".npy"))
+    names = {name.lower(): name for name in arrays}
     found = [
-        (names[f"{images}.npy"], names[f"{labels}.npy"], split)
+        (names[images], names[labels], split)
         for images, labels, split in PAIRS
-        if f"{images}.npy" in names and f"{labels}.npy" in names
+        if images in names and labels in names
     ]
     if not found:
         raise DataError(
