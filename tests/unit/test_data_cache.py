@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import io
 import os
 import shutil
@@ -335,6 +337,43 @@ class TestGoingOn:
             build(recipe_of(photos), tmp_path)
         assert not list((tmp_path / "cache").glob("?" * 32))
 
+    def test_a_cache_that_is_deleted_while_it_is_filled_is_told(
+        self, photos, tmp_path, monkeypatch
+    ):
+        def deleting(source, names):
+            for number, pair in enumerate(real(source, names)):
+                if number == 3:
+                    shutil.rmtree(tmp_path / "cache")
+                yield pair
+
+        real = cache_module.read_some
+        monkeypatch.setattr(cache_module, "read_some", deleting)
+        with pytest.raises(MachineError, match="deleted while it was in use") as caught:
+            build(recipe_of(photos), tmp_path, "one")
+        assert caught.value.remedy == "run it again"
+        monkeypatch.undo()
+        assert len(build(recipe_of(photos), tmp_path, "two").names) == 2 * EACH + 1
+
+    def test_a_cache_that_is_deleted_while_it_is_waited_for_is_made(
+        self, photos, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(fcntl, "flock", lambda *_: shutil.rmtree(tmp_path / "cache"))
+        assert len(build(recipe_of(photos), tmp_path).names) == 2 * EACH + 1
+
+    @pytest.mark.parametrize("error", [errno.ENOLCK, errno.EOPNOTSUPP])
+    def test_where_there_are_no_locks_photos_are_decoded_without(
+        self, error, photos, tmp_path, monkeypatch
+    ):
+        def refuse(*_: object) -> None:
+            raise OSError(error, os.strerror(error))
+
+        said: list[str] = []
+        monkeypatch.setattr(cache_module, "say", said.append)
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        assert len(build(recipe_of(photos), tmp_path).names) == 2 * EACH + 1
+        assert len(said) == 1
+        assert f"cannot be locked ({os.strerror(error)})" in said[0]
+
     def test_too_little_room_is_said_before_work_is_done(
         self, photos, tmp_path, decoded, monkeypatch
     ):
@@ -499,6 +538,28 @@ class TestStreaming:
         (photos / dataset.names[3]).unlink()
         with pytest.raises(DataError, match="cannot be read any more"):
             dataset.pixels()[3]
+
+    def test_a_photo_damaged_in_its_zip_after_the_data_stage_is_told(self, files, tmp_path):
+        path = write_zip(tmp_path / "photos.zip", files)
+        fetch = random_access(open_source(recipe_of(path)))
+        data = bytearray(path.read_bytes())
+        start = data.index(b"cat/0.png") + len("cat/0.png")
+        data[start : start + 8] = b"\xff" * 8
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="cannot be read any more"):
+            fetch("cat/0.png")
+        assert fetch("cat/1.png") == files["cat/1.png"]
+
+    @pytest.mark.parametrize("kind", ["zip", "tar"])
+    def test_an_archive_damaged_before_it_is_streamed_is_told(self, kind, files, tmp_path):
+        path = tmp_path / f"photos.{kind}"
+        {"zip": write_zip, "tar": write_tar}[kind](path, files)
+        source, data = open_source(recipe_of(path)), bytearray(path.read_bytes())
+        at = data.index(b"dog/3.png") if kind == "tar" else -10
+        data[at:] = bytes([255]) * len(data[at:])
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="the archive cannot be read"):
+            random_access(source)
 
     def test_a_tar_named_like_a_compressed_one_is_judged_by_its_content(self, files, tmp_path):
         plain = write_tar(tmp_path / "a.tar", files).rename(tmp_path / "a.tar.gz")

@@ -19,7 +19,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -47,25 +46,12 @@ _CHECKED_AT_ONCE: Final = 64
 Store = Callable[[int, NDArray[np.uint8]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
-    """Every photo of a source after decoding.
-
-    Attributes:
-      rows: one of each photo, at its position among the source's items.
-      pixels: the .npy with one row a photo; None when only hashes were wanted.
-    """
-
-    rows: Rows
-    pixels: Path | None
-
-
 def stored_bytes(count: int, size: int) -> int:
     """What so many decoded photos take."""
     return count * size * size * 3
 
 
-def cached(source: Source, fingerprint: str, frame: Frame, folder: Path, *, store: bool) -> Cached:
+def cached(source: Source, fingerprint: str, frame: Frame, folder: Path, out: Path | None) -> Rows:
     """Decode every photo of the source, or find that it was done.
 
     Args:
@@ -73,19 +59,24 @@ def cached(source: Source, fingerprint: str, frame: Frame, folder: Path, *, stor
       fingerprint: changes when they do.
       frame: what is kept of them and how large it becomes.
       folder: holds the caches.
-      store: keep the pixels; without, only hashes and reasons are kept.
+      out: gets the pixels, one row a photo; None keeps only hashes and reasons.
+
+    Returns:
+      One row of each photo, at its position among the source's items.
 
     Raises:
       DataError: the source cannot be read, or lacks a photo that it listed.
-      MachineError: there is no room.
+      MachineError: there is no room, or the cache was deleted in the meantime.
     """
-    names = source.layout.items.names
+    names, store = source.layout.items.names, out is not None
     build = _Build(folder, _key(names, fingerprint, frame, store), len(names), frame, store)
-    with writing(folder):
+    with writing(folder), _not_deleted(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder / f"{build.key}.lock"):
             rows = build.complete(source, names) or build.go_on(source, names)
-            return Cached(rows, build.final / PIXELS_FILE if store else None)
+            if out is not None:
+                _share(build.final / PIXELS_FILE, out)
+            return rows
 
 
 def _key(names: Texts, fingerprint: str, frame: Frame, store: bool) -> str:
@@ -102,10 +93,29 @@ def _held(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             say("waiting for another process that decodes the same photos")
             fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            # Some network file systems have no locks. Who is alone needs none.
+            why = f"the cache cannot be locked ({error.strerror})"
+            say(f"{why}: start no second run on these photos before this one has decoded them")
         yield
+
+
+@contextlib.contextmanager
+def _not_deleted(folder: Path) -> Iterator[None]:
+    """Says so when the cache's files are gone; of those that the source reads, others tell."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if not str(error.filename).startswith(f"{folder}/"):
+            raise
+        raise MachineError(
+            "the cache of decoded photos was deleted while it was in use",
+            str(folder),
+            "run it again",
+        ) from error
 
 
 class _Build:
@@ -128,7 +138,7 @@ class _Build:
             say("photos that could not be read can be now; decoding them again")
         else:
             return rows
-        # Never mended in place: a run may share the file (see `share`).
+        # Never mended in place: a run may share the file (see `_share`).
         shutil.rmtree(self.final)
         return None
 
@@ -140,7 +150,7 @@ class _Build:
             say(f"going on after {done:,} of {self.count:,} photos that were decoded before")
         else:
             shutil.rmtree(self.partial, ignore_errors=True)
-            self.partial.mkdir()
+            self.partial.mkdir(parents=True)  # all of it may have been deleted since
         places = Index(names, rows.missing())
         for row in track(self._decode(source, places), "decoding", len(places)):
             rows.put(row)
@@ -267,13 +277,14 @@ def _check_room(path: Path, needed: int) -> None:
         )
 
 
-def share(pixels: Path, folder: Path) -> None:
+def _share(pixels: Path, folder: Path) -> None:
     """Give the cache's file to `folder` too: another name of the same bytes, or else a copy.
 
     The run stays whole when the cache is deleted, and two recipes need the room once.
     """
     target = folder / PIXELS_FILE
-    try:
-        os.link(pixels, target)
-    except OSError:
-        shutil.copyfile(pixels, target)
+    with writing(folder):
+        try:
+            os.link(pixels, target)
+        except OSError:
+            shutil.copyfile(pixels, target)

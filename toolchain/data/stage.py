@@ -13,7 +13,7 @@ import numpy as np
 
 from toolchain.columns import Hashes, Index, Numbers, Places
 from toolchain.data.access import random_access
-from toolchain.data.cache import cached, share, stored_bytes
+from toolchain.data.cache import cached, stored_bytes
 from toolchain.data.journal import Rows
 from toolchain.data.originals import changes
 from toolchain.data.selection import select
@@ -47,12 +47,10 @@ def build_dataset(recipe: Recipe, out: Path, cache: Path | None = None) -> Datas
     streamed = _is_streamed(source, frame.size, recipe.data.cache_gib)
     whole = _whole(recipe, source, frame.size)
     folder = cache or out / ".cache"
-    found = cached(whole, _stamp(recipe, whole), frame, folder, store=not streamed)
-    if found.pixels is not None:
-        share(found.pixels, out)
+    rows = cached(whole, _stamp(recipe, whole), frame, folder, None if streamed else out)
     if cache is None:
         shutil.rmtree(folder)
-    dataset = _dataset(recipe, source, _Decoded.of(source, whole, found.rows), out, streamed)
+    dataset = _dataset(recipe, source, _Decoded.of(source, whole, rows), out, streamed)
     dataset.save()
     _tell(dataset)
     return _with_stream(dataset, source, frame)
