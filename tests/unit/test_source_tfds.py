@@ -126,6 +126,23 @@ def test_the_fingerprint_knows_the_name_and_the_version(monkeypatch: pytest.Monk
         monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
         return fingerprint(parse_recipe({"data": {"source": name}}, name="x"))
 
+    monkeypatch.setenv("TFDS_DATA_DIR", str(Path(__file__).parent))
     one = of("tfds:mnist", "4.9.8")
     assert one == of("tfds:mnist", "4.9.8")
     assert len({one, of("tfds:mnist", "4.9.9"), of("tfds:cifar10", "4.9.8")}) == 3
+
+
+@pytest.mark.parametrize("source", ["tfds:pets", "tfds:pets/small:1.0.0"])
+def test_the_fingerprint_knows_data_that_are_prepared_anew(source, tmp_path, monkeypatch) -> None:
+    """Under the same version, with as many photos: one's own data set while it is being made."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    recipe, found = parse_recipe({"data": {"source": source}}, name="x"), []
+    for version in ("", "pets/1.0.0", "pets/small/1.0.0", "birds/1.0.0", "pets/1.0.0"):
+        path = tmp_path / version / "dataset_info.json"
+        if version:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".new").write_text("{}")
+            path.with_suffix(".new").replace(path)
+        found.append(fingerprint(recipe))
+    assert found[2] == found[3], "another set's"
+    assert len(set(found)) == 4

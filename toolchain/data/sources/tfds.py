@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +17,7 @@ from typing import Any, Final
 from toolchain.data.sources.base import Layout, check_classes
 from toolchain.data.sources.items import Item, Items
 from toolchain.data.sources.split_names import SPLIT_NAMES
+from toolchain.data.stamps import hash_stamps, status_of
 from toolchain.errors import DataError, MachineError
 from toolchain.values import Split
 
@@ -22,13 +25,28 @@ PREFIX: Final = "tfds:"
 _PACKAGE: Final = "tensorflow-datasets"
 
 
-def fingerprint(name: str) -> str:
-    """Changes with the name and the installed version; `tfds:mnist:3.0.1` pins the data's own."""
+def fingerprint(source: str) -> str:
+    """Changes with the name, with the installed version, and when the data are prepared anew.
+
+    `tfds:mnist:3.0.1` pins the data's own version.
+    """
     try:
         version = importlib.metadata.version(_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         version = "not installed"
-    return hashlib.sha256(f"{name}\0{version}".encode()).hexdigest()
+    prepared = hash_stamps((str(path), status_of(str(path))) for path in _prepared(source))
+    return hashlib.sha256(f"{source}\0{version}\0{prepared}".encode()).hexdigest()
+
+
+def _prepared(source: str) -> list[Path]:
+    """What the library wrote last of each version and configuration of the data set.
+
+    Looked for where the library does by itself, without importing it, which takes seconds.
+    """
+    root = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    name = re.split("[:/]", source.removeprefix(PREFIX))[0]
+    folder = Path(os.path.expanduser(root)) / name  # noqa: PTH111 - as the library does
+    return sorted(path for at in ("*", "*/*") for path in folder.glob(f"{at}/dataset_info.json"))
 
 
 class TfdsSource:
