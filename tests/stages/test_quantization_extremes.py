@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from four_layers import EXAMPLES, PIXELS, WAY, answers, network, prepare, written
 from networks import softmax
 
@@ -48,10 +49,16 @@ def dead_tensor() -> Graph:
     return changed(deep__bias=np.full(8, -100, np.float32))
 
 
-@pytest.mark.parametrize("graph", [dead_channels(), dead_tensor()], ids=["channels", "tensor"])
-def test_what_is_dead_says_the_same_in_qat_and_in_both_formats(
-    graph: Graph, tmp_path: Path
-) -> None:
+def hardly_alive() -> Graph:
+    """An activation whose largest value is a hundredth of a step of what it is added up from."""
+    probe = tf_keras.Model((whole := to_keras(network())).input, whole.get_layer("deep").output)
+    largest = probe(normalise(PIXELS, WAY)).numpy().max(axis=(0, 1, 2))
+    return changed(deep__bias=network().arrays["deep/bias"] - largest + np.float32(1e-5))
+
+
+@pytest.mark.parametrize("change", [dead_channels, dead_tensor, hardly_alive])
+def test_what_is_dead_says_the_same_in_qat_and_in_both_formats(change, tmp_path: Path) -> None:
+    graph = change()
     ranges = calibrate(graph, EXAMPLES, prepare, WAY, "minmax")
     images = normalise(PIXELS, WAY)
     exact = softmax(to_keras(graph)(images).numpy())

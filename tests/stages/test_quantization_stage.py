@@ -22,6 +22,8 @@ from toolchain.quantization.graph import (
     snap_biases,
 )
 from toolchain.quantization.qat import qat_model
+from toolchain.quantization.sample import calibration_rows
+from toolchain.quantization.sensitivity import sensitivity
 from toolchain.quantization.stage import folded, quantize_model, quantized_graph
 from toolchain.recipe import Recipe
 from toolchain.runtimes import read_contract
@@ -43,9 +45,20 @@ def with_training(recipe: Recipe, **changes: float) -> Recipe:
     return replace(recipe, quantize=replace(recipe.quantize, **changes))
 
 
-def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, tmp_path) -> None:
-    run = small_vgg_run
+def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, tmp_path, monkeypatch) -> None:
+    run, weighed = small_vgg_run, []
+
+    def watched(graph, ranges, examples, prepare):
+        weighed.extend(examples.rows.tolist())
+        return sensitivity(graph, ranges, examples, prepare)
+
+    monkeypatch.setattr(stage, "sensitivity", watched)
     quantized = quantize_model(run.trained, run.dataset, run.recipe, tmp_path)
+    train, seed = pixel_examples(run.dataset, "train").rows, run.recipe.train.seed
+    sample = calibration_rows(train, run.recipe.quantize.calibration_images, seed).tolist()
+    assert set(weighed) < set(sample)
+    # The first rows of a dataset that is read class by class are all of one class.
+    assert max(weighed) > sample[len(weighed)]
     assert [record.epoch for record in quantized.history] == [0]
     float_accuracy = run.trained.history[run.trained.best].validation_accuracy
     assert quantized.history[0].validation_accuracy >= float_accuracy - LOST_AT_START

@@ -17,7 +17,8 @@ from toolchain.quantization.ranges import (
 
 def seen(values: np.ndarray) -> Histogram:
     counts, _ = np.histogram(values, BINS, (values.min(), values.max()))
-    return Histogram(float(values.min()), float(values.max()), counts.astype(np.int64))
+    zeros = int(np.sum(values == 0))
+    return Histogram(float(values.min()), float(values.max()), counts.astype(np.int64), zeros)
 
 
 def mean_error(values: np.ndarray, method: str) -> float:
@@ -47,6 +48,19 @@ def test_percentile_of_what_is_zero_or_more_starts_at_zero(bell: np.ndarray) -> 
     point = choose_range(seen(np.maximum(bell, 0)), "percentile")
     assert (point.low, point.zero_point) == (0.0, 0)
     assert 3.5 < point.high < 4.5
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_percentile_keeps_what_a_hardly_ever_active_tensor_says(sign: int) -> None:
+    """Eight values in 200,000 are all that it says, and fewer than what is cut off elsewhere."""
+    values = np.zeros(200_000)
+    values[::25_000] = sign * np.linspace(1, 5, 8)
+    point = choose_range(seen(values), "percentile")
+    assert max(point.high, -point.low) == pytest.approx(5, rel=0.01)
+    # One value far from all others, which are not 0, is no such tensor.
+    values = np.append(sign * np.random.default_rng(0).uniform(0.1, 1, 200_000), sign * 5000)
+    point = choose_range(seen(values), "percentile")
+    assert max(point.high, -point.low) < 3
 
 
 @pytest.mark.parametrize("outlier", [0.0, 20.0, 400.0])

@@ -485,7 +485,8 @@ def test_bytes_out_of_a_float_layer_are_refused_where_tflite_files_are_written()
     assert parse(table).quantize.skip_layers == ("logits",)
     (told,) = mistakes({**table, "export": {"int8_io": "uint8"}})
     assert "expected no logits" in told
-    assert parse({**table, "export": {"int8_io": "uint8", "formats": ["onnx"]}})
+    for others in ({"formats": ["onnx"]}, {"precisions": ["fp32"]}):
+        assert parse({**table, "export": {"int8_io": "uint8", **others}})
 
 
 def test_quantization_aware_training_without_training_is_refused():
@@ -500,7 +501,9 @@ def test_clusters_and_a_normalisation_that_takes_them_apart_are_refused():
     table = {**SMALLEST, "model": {"head": head}, "compress": {"clusters": 16}}
     (told,) = mistakes(table)
     assert told.startswith("compress.clusters: expected 0 with model.head.batch_norm = after")
-    for changed in ({"batch_norm": "before"}, {"dense": []}):
+    # Behind a linear layer it is folded into the layer's own columns.
+    linear = {"activation": "linear"}
+    for changed in ({"batch_norm": "before"}, {"dense": []}, linear):
         assert parse({**table, "model": {"head": head | changed}}).compress.clusters == 16
     assert parse({**table, "compress": {"sparsity": 0.5}}).compress.sparsity == 0.5
 

@@ -12,18 +12,19 @@ from toolchain import __version__
 from toolchain.cli import published
 from toolchain.cli.stages import tensorflow
 from toolchain.contract import ExportedModel
-from toolchain.errors import GateError, InputError
+from toolchain.errors import GateError, InputError, ModelError
 from toolchain.files import sha256_file
 from toolchain.recipe import Recipe
 from toolchain.recipe.sections import ONNX_FORMS
 from toolchain.run import Run, typed_command
 from toolchain.saved import save_value
 from toolchain.terminal import say, table, working
-from toolchain.tuning.forms import FormSearch, FormTrial, choose_form
+from toolchain.tuning.forms import STANDARD, FormSearch, FormTrial, choose_form
 from toolchain.values import FileVerification, Interval
 
 if TYPE_CHECKING:
     from toolchain.measurement import Benchmark
+    from toolchain.verification.ask import Asked
 
 FLOAT: Final = "fp32"
 _FLOAT_ROW, _STANDARD_ROW = 0, 1
@@ -44,8 +45,8 @@ def search(recipe: Recipe, run: Run, out: Path) -> None:
         with tensorflow(run, "onnx-forms"):
             files = _write(recipe, run, precision, Path(folder))
             verified = _verify(recipe, run, files)
-        timed = _time(recipe, files)
-    trials = tuple(_trial(form, verified[form], timed) for form in ONNX_FORMS)
+        timed = _time(recipe, {form: files[form] for form in verified})
+    trials = tuple(_trial(form, verified[form], timed) for form in ONNX_FORMS if form in verified)
     chosen, reason = choose_form(trials)
     found = FormSearch(
         date=timed.date,
@@ -100,7 +101,7 @@ def _write(recipe: Recipe, run: Run, precision: str, folder: Path) -> dict[str, 
 def _verify(
     recipe: Recipe, run: Run, files: Mapping[str, ExportedModel]
 ) -> dict[str, FileVerification]:
-    """What the chain's own verify finds, on the validation split."""
+    """What the chain's own verify finds, on the validation split, of the forms that run here."""
     from toolchain.export.reference import reference_probabilities
     from toolchain.verification import Photos, ask, verify
 
@@ -112,9 +113,16 @@ def _verify(
     references = reference_probabilities(
         published.trained(run), published.quantization(run), dataset, rows, recipe
     )
-    asked = ask(list(files.values()), dataset.pixels().view(rows))
-    found = verify(asked, references, photos, dataset.classes, recipe.verify)
-    return dict(zip(files, found.files, strict=True))
+    asked: dict[str, Asked] = {}
+    for form, model in files.items():
+        try:
+            asked.update(zip([form], ask([model], dataset.pixels().view(rows)), strict=True))
+        except ModelError as error:
+            if form in (FLOAT, STANDARD):
+                raise
+            say(f"  {form} is left out: {error.what}")
+    found = verify(tuple(asked.values()), references, photos, dataset.classes, recipe.verify)
+    return dict(zip(asked, found.files, strict=True))
 
 
 def _time(recipe: Recipe, files: Mapping[str, ExportedModel]) -> Benchmark:

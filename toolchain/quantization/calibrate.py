@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.fold import to_keras
-from toolchain.quantization.graph import IMAGE, Affine, Graph, input_affine, range_points
+from toolchain.quantization.graph import (
+    IMAGE,
+    Affine,
+    Graph,
+    input_affine,
+    loadable,
+    range_points,
+)
 from toolchain.quantization.ranges import BINS, Histogram, choose_range, logits_range
 from toolchain.terminal import track, working
 from toolchain.training.batches import Examples
@@ -44,15 +51,16 @@ def calibrate(
         return tf.nest.flatten(probe(image, training=False))
 
     low, high, logits = _extremes(outputs, examples)
-    counts = np.zeros((len(names), BINS), np.int64)
+    counts, zeros = np.zeros((len(names), BINS), np.int64), np.zeros(len(names), np.int64)
     if method != "minmax":
-        counts = _counts(outputs, examples, low, high)
-    seen = map(Histogram, low.tolist(), high.tolist(), counts)
+        counts, zeros = _counts(outputs, examples, low, high)
+    seen = map(Histogram, low.tolist(), high.tolist(), counts, zeros.tolist())
     ranges = dict(zip(names, (choose_range(one, method) for one in seen), strict=True))
     if (last := graph.nodes[-1].name) in ranges:
         with working("weighing logits"):
             ranges[last] = logits_range(logits)
-    return {IMAGE: input_affine(preprocessing.mean, preprocessing.std), **ranges}
+    image = input_affine(preprocessing.mean, preprocessing.std)
+    return loadable(graph, {IMAGE: image, **ranges})
 
 
 def _extremes(
@@ -84,22 +92,25 @@ def _counts(
     examples: Examples,
     low: NDArray[np.float32],
     high: NDArray[np.float32],
-) -> NDArray[np.int64]:
-    """Histograms of each tensor between its extremes, int64 [tensors, BINS]."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Histograms of each tensor between its extremes, int64 [tensors, BINS], and its zeros."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def histograms(pixels: Any) -> Any:
+        tensors = outputs(pixels)[:-1]
         ends = zip(low.tolist(), high.tolist(), strict=True)
-        return tf.stack(
-            [
-                # A tensor that is always the same still needs a step, which float32 can tell.
-                tf.histogram_fixed_width(tensor, [lowest, max(highest, _above(lowest))], BINS)
-                for tensor, (lowest, highest) in zip(outputs(pixels)[:-1], ends, strict=True)
-            ]
-        )
+        counts = [
+            # A tensor that is always the same still needs a step, which float32 can tell.
+            tf.histogram_fixed_width(tensor, [lowest, max(highest, _above(lowest))], BINS)
+            for tensor, (lowest, highest) in zip(tensors, ends, strict=True)
+        ]
+        others = [tf.math.count_nonzero(tensor) for tensor in tensors]
+        return tf.stack(counts), tf.stack(others)
 
     batches = track(examples.in_order(_BATCH), "weighing ranges", total=examples.steps(_BATCH))
-    total = np.zeros((len(low), BINS), np.int64)
+    total, others = np.zeros((len(low), BINS), np.int64), np.zeros(len(low), np.int64)
     for pixels, _ in batches:
-        total += histograms(lent(pixels)).numpy()
-    return total
+        found = histograms(lent(pixels))
+        total += found[0].numpy()
+        others += found[1].numpy()
+    return total, total.sum(axis=1) - others

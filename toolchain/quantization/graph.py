@@ -153,9 +153,11 @@ def ranges_of(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, Affine]:
     return {name: ranges[name] for name in range_points(graph)}
 
 
-# A tensor no wider than this is always zero and still needs a scale. It has to be an ordinary one:
-# XNNPACK does not load a layer whose input scale * kernel scale is 256 times its output's or more.
+# A tensor no wider than this is always zero and still needs a scale.
 _NOTHING: Final = 1e-6
+# XNNPACK loads no layer whose input scale * kernel scale is 256 times its output's scale or more.
+# A quarter of that leaves training room to make kernels larger.
+_MOST_TIMES_OUTPUT: Final = 64
 
 
 def affine(low: float, high: float) -> Affine:
@@ -165,6 +167,26 @@ def affine(low: float, high: float) -> Affine:
         low, high = 0.0, 1.0
     scale = float(np.float32((high - low) / 255.0))
     return Affine(scale, int(np.clip(round(-low / scale), 0, 255)))
+
+
+def loadable(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, Affine]:
+    """The ranges, those widened that are so narrow that no runtime would load the layer before.
+
+    Such a layer's whole output is less than four of the steps that its products are made of, so
+    that nothing is lost by a range of that width.
+    """
+    result = dict(ranges)
+    for layer in graph.nodes:
+        if layer.op not in WITH_WEIGHTS or layer.is_float:
+            continue
+        product = input_range(graph, result, layer).scale * scales_of(graph, result, layer).max()
+        least = 255 * float(product) / _MOST_TIMES_OUTPUT
+        activations = [reader.name for reader in graph.consumers(layer.name)]
+        for name in [layer.name] if layer.name in result else activations:
+            point = result[name]
+            if point.high - point.low < least:
+                result[name] = affine(point.low, point.low + least)
+    return result
 
 
 def input_affine(mean: float, std: float) -> Affine:

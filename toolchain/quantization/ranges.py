@@ -14,6 +14,9 @@ from toolchain.quantization.graph import Affine, affine
 BINS: Final = 2048
 # Share of the values that "percentile" cuts off, half of it at each end.
 _CUT: Final = 1e-4
+# And no more than this share, at each end, of the values that are not 0: an activation that is
+# hardly ever more than 0 says something where it is.
+_CUT_OF_OTHERS: Final = 0.01
 # Shares of the whole range that "mse" tries.
 _SHARES: Final = np.linspace(0.2, 1.0, 81)
 # Shares of the lowest and of the highest logit that are tried: each half in two steps.
@@ -29,11 +32,13 @@ class Histogram:
     Attributes:
       low, high: the lowest and the highest.
       counts: int64 [BINS], how many lie in each of the equal steps between the two.
+      zeros: how many of them are exactly 0, as an activation leaves them.
     """
 
     low: float
     high: float
     counts: NDArray[np.int64]
+    zeros: int = 0
 
     def centres(self) -> NDArray[np.float64]:
         """The middle of each step, float64 [BINS]."""
@@ -57,10 +62,12 @@ def choose_range(histogram: Histogram, method: str) -> Affine:
 
 
 def _percentile(histogram: Histogram) -> Affine:
-    share = np.cumsum(histogram.counts) / max(int(histogram.counts.sum()), 1)
+    total = max(int(histogram.counts.sum()), 1)
+    share = np.cumsum(histogram.counts) / total
     edges = np.linspace(histogram.low, histogram.high, len(share) + 1)
-    first = int(np.searchsorted(share, _CUT / 2, side="right"))
-    last = int(np.searchsorted(share, 1 - _CUT / 2, side="left"))
+    cut = min(_CUT / 2, _CUT_OF_OTHERS * (1 - histogram.zeros / total))
+    first = int(np.searchsorted(share, cut, side="right"))
+    last = int(np.searchsorted(share, 1 - cut, side="left"))
     return affine(edges[min(first, len(share) - 1)], edges[min(last, len(share) - 1) + 1])
 
 

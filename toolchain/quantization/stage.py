@@ -113,7 +113,9 @@ def quantize_model(
     validation = pixel_examples(dataset, "validation")
     fitted = fit(model, train, validation, plan, kept)
     best = graph.with_arrays(get_arrays(model))
-    few = replace(sample, rows=sample.rows[:_SENSITIVITY_IMAGES])
+    count = min(_SENSITIVITY_IMAGES, settings.calibration_images)
+    # Some of the sample, drawn again: the first rows of a dataset are often all of one class.
+    few = replace(sample, rows=calibration_rows(train.rows, count, recipe.train.seed))
     errors = sensitivity(best, ranges, few, prepare)
     errors.save(out)
     made = {"int8-ptq": (graph, fitted.history[0])}
@@ -129,7 +131,8 @@ def quantize_model(
         save_weights(snapped, out / WEIGHTS_OF[precision])
         integers[precision] = Integers(rounded.float_layers(), accuracy)
         if precision in recipe.int8_precisions():
-            told = (found.story if found else "", cost(rounded))
+            left = compressed(rounded, ranges, recipe.compress)
+            told = (found.story if found else "", cost(rounded), left)
             notes += [f"{precision}: {text}" for text in told if text]
     quantized = QuantizedModel(
         folder=out,
@@ -143,7 +146,6 @@ def quantize_model(
             f"({settings.ranges})",
             *([fitted.warning] if fitted.warning else []),
             *([_UNTRAINED.format(len(fitted.history) - 1)] if trains and not fitted.best else []),
-            *([left] if (left := compressed(best, ranges, recipe.compress)) else []),
             *notes,
         ),
     )

@@ -92,7 +92,7 @@ def _compress_mistakes(recipe: Recipe) -> list[str]:
     clusters, head = recipe.compress.clusters, recipe.model.head
     if clusters == 1:
         return ["compress.clusters: expected 0 or at least 2, received 1"]
-    if clusters and head.dense and head.batch_norm == "after":
+    if clusters and head.dense and head.batch_norm == "after" and head.activation != "linear":
         return [
             "compress.clusters: expected 0 with model.head.batch_norm = after, which is folded "
             "into the rows of the next kernel and makes equal weights unequal (before leaves "
@@ -108,7 +108,8 @@ def _quantize_mistakes(recipe: Recipe) -> list[str]:
             "quantize.epochs: expected at least 1 for int8-qat, received 0 (without training it is "
             "int8-ptq: ask for that in export.precisions)"
         )
-    if LAST_LAYER in asked.skip_layers and export.int8_io == "uint8" and "tflite" in export.formats:
+    bytes_out = export.int8_io == "uint8" and "tflite" in export.formats
+    if LAST_LAYER in asked.skip_layers and bytes_out and recipe.int8_precisions():
         mistakes.append(
             f"quantize.skip_layers: expected no {LAST_LAYER}, whose output would be float, with "
             f"export.int8_io = uint8, received {LAST_LAYER}"
