@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif"}
 BATCH = 16
+# EXIF's orientation: Image.Transpose. ImageOps.exif_transpose writes all tags anew, which may fail.
+UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 def read_contract(file: Path) -> dict:
@@ -24,7 +26,8 @@ def read_contract(file: Path) -> dict:
 
 def to_pixels(photo: Image.Image, how: dict) -> np.ndarray:
     """A photo as uint8 RGB [size, size, 3], as in training: upright, on white, the middle of it."""
-    photo = ImageOps.exif_transpose(photo)
+    turn = UPRIGHT.get(photo.getexif().get(0x0112))
+    photo = photo if turn is None else photo.transpose(turn)
     if photo.mode.startswith("I"):  # 16 bits of grey
         photo = Image.fromarray((np.clip(np.array(photo), 0, 65535) >> 8).astype(np.uint8))
     if photo.mode in ("RGBA", "LA", "PA") or "transparency" in photo.info:
