@@ -15,7 +15,13 @@ Anything else that escapes is our own bug and ends with 1; Ctrl-C elsewhere ends
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from enum import IntEnum
+from typing import Final
+
+# Ordinary blanks and line breaks; a space of another kind may be part of a name.
+_BLANKS: Final = re.compile(r"[ \t\n\v\f\r]+")
 
 
 class ExitCode(IntEnum):
@@ -56,10 +62,28 @@ class ToolchainError(Exception):
         return "\n".join(self.lines())
 
 
+def is_printable(text: str) -> bool:
+    """Whether a text is shown as it is: `str.isprintable`, and spaces of every kind.
+
+    Names of files hold such spaces: macOS writes one that does not break, Japanese has a wide one.
+    """
+    return text.isprintable() or all(map(_is_shown, text))
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, which would drive the terminal, are replaced."""
+    if text.isprintable():
+        return text
+    return "".join(c if _is_shown(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
 def _one_line(text: str) -> str:
     # A file's name or a tensor's can hold escape sequences; printed, they would drive the terminal.
-    joined = " ".join(text.split())
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in joined)
+    return printable(_BLANKS.sub(" ", text).strip(" "))
 
 
 class InputError(ToolchainError):

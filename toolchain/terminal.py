@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from toolchain.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -108,7 +110,7 @@ def say(text: str) -> None:
 
 def plain(text: str) -> str:
     """Text whose control characters, which would drive the terminal, are replaced."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable(text)
 
 
 def table(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchain import errors
-from toolchain.errors import ExitCode, RecipeError, ToolchainError
+from toolchain.errors import ExitCode, RecipeError, ToolchainError, is_printable, printable
 
 KINDS = {
     errors.InputError: ExitCode.INPUT,
@@ -41,7 +43,18 @@ def test_empty_parts_leave_no_empty_lines():
 def test_never_more_than_three_lines_nor_control_characters(what, where, remedy):
     text = str(ToolchainError(what, where, remedy))
     assert len(text.splitlines()) <= 3
-    assert all(character == "\n" or character.isprintable() for character in text)
+    assert all(unicodedata.category(c)[0] != "C" for c in text.replace("\n", ""))
+
+
+def test_spaces_in_names_are_shown_as_they_are():
+    name = "9.41.00\u202fAM \u5199\u771f\u3000\u732b\u00a0.png"
+    assert str(ToolchainError("bad\t image", name)).splitlines() == [
+        "error: bad image",
+        f"  {name}",
+    ]
+    assert is_printable(name)
+    assert printable(f"{name}\u2028\x1b") == f"{name}\ufffd\ufffd"
+    assert not is_printable("a\u2029b")
 
 
 def test_a_file_name_cannot_drive_the_terminal():

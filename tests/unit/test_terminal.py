@@ -82,8 +82,8 @@ def test_say_shows_brackets_as_they_are():
 
 
 def test_say_lets_no_foreign_text_drive_the_terminal():
-    done = python(r"from toolchain.terminal import say; say('a\x1b[31mb\r\nc :x:')")
-    assert done.stderr.replace("\N{REPLACEMENT CHARACTER}", "?") == "a?[31mb??c :x:\n"
+    done = python(r"from toolchain.terminal import say; say('a\x1b[31mb\r\nc\u202f:x:')")
+    assert done.stderr.replace("\N{REPLACEMENT CHARACTER}", "?") == "a?[31mb??c\u202f:x:\n"
 
 
 def test_table_shows_cells_of_foreign_files_as_they_are():

@@ -10,7 +10,7 @@ from typing import Final
 
 from toolchain.data.source import find_source
 from toolchain.data.sources.base import Layout
-from toolchain.errors import InputError
+from toolchain.errors import InputError, is_printable
 from toolchain.models import locate
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.recipe.sections import WITHOUT_PATH
@@ -82,7 +82,7 @@ def _located(photos: Path) -> Path:
       InputError: a recipe cannot name it, as recipes are UTF-8.
     """
     path = locate(str(photos), "datasets").absolute()
-    if not str(path).isprintable():
+    if not is_printable(str(path)):
         raise InputError(
             "expected a path of printable text in UTF-8", repr(str(path)), "rename the folder"
         )

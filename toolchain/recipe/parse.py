@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from toolchain.errors import InputError, RecipeError
+from toolchain.errors import InputError, RecipeError, is_printable
 from toolchain.recipe.defaults import cross_check, resolve
 from toolchain.recipe.sections import SECTIONS, Recipe
 
@@ -189,7 +189,7 @@ def _named(
     if not table:
         mistakes.append(f"{where}: expected at least one name in the table, received none")
     for name in table:
-        if not name.isprintable():
+        if not is_printable(name):
             mistakes.append(f"{where}: expected names on one line, received {_show(name)}")
     return {
         name: _value(f"{where}.{name[:60]}", value, item, field, mistakes)
@@ -221,7 +221,7 @@ def _bounds(where: str, value: Any, meta: Any, mistakes: list[str]) -> None:
         mistakes.append(
             f"{where}: expected one of {', '.join(choices)}, received {_show(value)}{hint}"
         )
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and not is_printable(value):
         mistakes.append(f"{where}: expected text on one line, received {_show(value)}")
     elif isinstance(value, float) and not math.isfinite(value):
         mistakes.append(f"{where}: expected a finite number, received {value}")
