@@ -130,3 +130,10 @@ def test_a_path_that_is_no_utf8_is_refused_clearly(tmp_path: Path) -> None:
     folder = tmp_path / "caf\udce9"
     with pytest.raises(InputError, match=r"UTF-8\n.*caf.udce9"):
         draft_recipe(folder)
+
+
+def test_a_path_with_spaces_of_other_kinds(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "a\u3000b", class_folders(("cat\u00a0one", "dog")))
+    draft = draft_recipe(folder)
+    assert draft.recipe.data.path == str(folder)
+    assert "cat\u00a0one, dog" in draft.assumptions[0]

@@ -10,6 +10,7 @@ from photo_files import photo, write_folder, write_tar, write_zip
 
 from toolchain.data.archives import TarContainer
 from toolchain.data.source import find_source, fingerprint, open_source
+from toolchain.data.sources import base
 from toolchain.errors import DataError
 from toolchain.recipe import parse_recipe
 
@@ -51,6 +52,8 @@ def labels(path: Path) -> dict[str, str]:
         ROWS.replace("images/", "./images/"),
         "\n" + ROWS.replace("\n", "\n\n"),
         "path,label\n" + "".join(f'"{k}"," {v} "\n' for k, v in LABELS.items()),
+        "sep=;\r\npath;label\r\n" + ROWS.replace(",", ";"),
+        "sep=\t\n" + ROWS.replace(",", "\t"),
     ],
 )
 def test_tables_as_people_write_them(tmp_path: Path, text: str) -> None:
@@ -71,6 +74,58 @@ def test_inside_an_archive_with_a_folder_around_it(tmp_path: Path, write: object
     assert {item.name.removeprefix("set/"): item.class_name for item in source.layout.items} == (
         LABELS
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("path,label\n", "column label"),
+        ("image,Breed\n", "column Breed"),
+        (",image,Breed\n", "column Breed"),
+        ("", "column 2"),
+    ],
+)
+def test_the_column_of_the_labels_is_told(tmp_path: Path, header: str, words: str) -> None:
+    rows = "".join(f"0,{row}\n" for row in ROWS.split()) if header.startswith(",") else ROWS
+    notes = find_source(folder(tmp_path, header + rows)).layout.notes
+    assert f"labels from labels.csv, {words}" in notes
+
+
+@pytest.mark.parametrize("given", ["", "labels.csv"])
+def test_of_several_columns_none_is_guessed(tmp_path: Path, given: str) -> None:
+    text = "Width,filename,breed\n" + "".join(f"{n},{r}\n" for n, r in enumerate(ROWS.split()))
+    path = folder(tmp_path, text) / given
+    with pytest.raises(DataError) as caught:
+        find_source(path)
+    assert "labels.csv has no column called label, and several others: Width, breed" in (
+        caught.value.what
+    )
+    if given:
+        assert "write `label` above" in caught.value.remedy
+
+
+def test_tables_of_several_splits_have_labels_in_columns_of_known_names(tmp_path: Path) -> None:
+    rows = ROWS.splitlines(keepends=True)
+    path = folder(tmp_path, "path,label\n" + "".join(rows[:3]), "train.csv")
+    write_folder(path, {"test.csv": b"path,width\n" + rows[3].replace("dog", "640").encode()})
+    with pytest.raises(DataError, match=r"test\.csv has no column called label, as another"):
+        find_source(path)
+
+
+def test_a_link_to_a_table_is_the_table(tmp_path: Path) -> None:
+    files = {f"images/{'ab'[n % 2]}/{n}.png": photo(n) for n in range(4)}
+    path = write_folder(tmp_path / "x", files)
+    text = "".join(f"{name},{'dog' if n < 2 else 'cat'}\n" for n, name in enumerate(files))
+    (tmp_path / "v2.csv").write_text(text)
+    (path / "labels.csv").symlink_to(tmp_path / "v2.csv")
+    assert find_source(path / "labels.csv").layout.classes == ("cat", "dog")
+    recipe = parse_recipe({"data": {"path": str(path / "labels.csv")}}, name="x")
+    before = fingerprint(recipe)
+    (tmp_path / "v2.csv").write_text(text.replace("dog", "wolf"))
+    assert fingerprint(recipe) != before
+    (path / "labels.csv").rename(path / ".labels.csv")
+    with pytest.raises(DataError, match="hidden"):
+        find_source(path / ".labels.csv")
 
 
 def test_the_table_itself_is_the_path(tmp_path: Path) -> None:
@@ -141,6 +196,15 @@ def test_case_and_accents_that_differ_from_the_files_names(tmp_path: Path, given
     assert "4 paths of labels.csv differ from the files' names in case or accents" in layout.notes
 
 
+@pytest.mark.parametrize("given", ["", "labels.csv"])
+def test_one_row_that_differs_in_case_from_its_file(tmp_path: Path, given: str) -> None:
+    path = folder(tmp_path, ROWS)
+    (path / "images" / "3.png").rename(path / "images" / "3.PNG")
+    layout = find_source(path / given).layout
+    assert (len(layout.items), layout.missing) == (4, ())
+    assert "1 paths of labels.csv differ from the files' names in case or accents" in layout.notes
+
+
 def test_a_submission_is_no_table_of_labels(tmp_path: Path) -> None:
     rows = ROWS.splitlines(keepends=True)
     path = folder(tmp_path, "".join(rows[:2]), "train.csv")
@@ -157,6 +221,7 @@ def test_a_submission_is_no_table_of_labels(tmp_path: Path) -> None:
     [
         (ROWS.replace("images", "pictures"), "names no photo that is there; its first is"),
         ("path,label\n" + ROWS.replace("cat", "gr\u00fcn"), "expected UTF-8 text"),
+        ("path,label\n" + ROWS.replace("cat", "gr\u00fcn"), "save it as UTF-8"),
         (ROWS.replace(",", "|"), "has no two columns"),
     ],
 )
@@ -204,6 +269,17 @@ def test_all_tables_of_an_archive_are_looked_at_in_one_pass(
 def test_numbers_are_in_their_order(tmp_path: Path) -> None:
     text = "".join(f"images/{n}.png,{label}\n" for n, label in enumerate((10, 9, 100, 9)))
     assert find_source(folder(tmp_path, text)).layout.classes == ("9", "10", "100")
+    long = ROWS.replace("cat", "1" * 5000).replace("dog", "2")
+    assert find_source(folder(tmp_path, long)).layout.classes == ("1" * 5000, "2")
+
+
+def test_a_table_that_is_too_large_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MAX_BYTES", 20)
+    with pytest.raises(DataError, match="at most 20 bytes") as caught:
+        find_source(folder(tmp_path, ROWS) / "labels.csv")
+    assert "leave out columns" in caught.value.remedy
 
 
 def test_photos_that_no_row_names_are_told(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from toolchain.columns import Index
 from toolchain.data.containers import Container, FolderContainer, open_container
+from toolchain.data.entries import is_hidden
 from toolchain.data.exclude import read_names, without
 from toolchain.data.layouts import recognise
 from toolchain.data.sources import digit_csv, npz, places365, table
@@ -102,7 +103,7 @@ def _in_archive(path: Path, source: str, stamp: str) -> Source:
 
 
 def _looked_at(path: Path, source: str, container: Container) -> Source:
-    place = Place(path, container, container.entries(), _links(container))
+    place = Place(path, container, container.entries(), _links(container), source)
     finders = FINDERS if source == "auto" else {n: f for n, f in FINDERS.items() if n == source}
     found: Source | None = None
     for name, find in finders.items():
@@ -173,10 +174,12 @@ def _what_is_at(path: Path) -> Container:
     suffix = path.suffix.lower()
     if not path.is_file() or suffix not in (*table.TABLES, ".npz"):
         return open_container(path)
-    alone = ListedFolder(path.parent, [path.name])
+    if is_hidden(path.name):
+        raise DataError("a hidden file is not read", str(path), "rename it")
+    alone = ListedFolder(path.parent, path.name)
     if suffix == ".npz" or digit_csv.is_table(alone, path.name):
         return alone
-    return ListedFolder(path.parent, [path.name, *table.files_of(path)])
+    return ListedFolder(path.parent, path.name, table.files_of(path))
 
 
 class _Narrowed:

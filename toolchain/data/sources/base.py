@@ -20,7 +20,7 @@ from toolchain.data.containers import Container, Entries, Entry, FolderContainer
 from toolchain.data.entries import is_hidden
 from toolchain.data.sources.items import Item, Items
 from toolchain.data.stamps import status_of
-from toolchain.errors import DataError
+from toolchain.errors import DataError, is_printable
 from toolchain.images.decode import MAX_BYTES, SUFFIXES
 
 HEAD_LINES: Final = 64
@@ -112,12 +112,14 @@ class Place:
       container: what gives the bytes.
       entries: the names in it.
       links: names of links in it, which are not followed.
+      source: the layout that was asked for, or "auto".
     """
 
     path: Path
     container: Container
     entries: Sequence[Entry]
     links: Sequence[str] = ()
+    source: str = "auto"
 
     def images(self) -> Texts:
         """Names of the photos, hidden ones left out."""
@@ -135,7 +137,11 @@ class Place:
         """
         data = next((data for _, data in self.container.read({name})), b"")
         if len(data) > MAX_BYTES:
-            raise DataError(f"a list has at most {MAX_BYTES:,} bytes", self.where(name))
+            raise DataError(
+                f"a list or table has at most {MAX_BYTES:,} bytes",
+                self.where(name),
+                "leave out columns other than path, label and split, or use class folders",
+            )
         return decoded(data, self.where(name))
 
     def head(self, name: str) -> bytes:
@@ -168,14 +174,18 @@ class Place:
 
 
 class ListedFolder(FolderContainer):
-    """A folder of which only the named files count, as a table beside other things says."""
+    """A folder of which only some files count: the one that was given, and those that it names."""
 
-    def __init__(self, path: Path, names: Iterable[str]) -> None:
+    def __init__(self, path: Path, given: str, names: Iterable[str] = ()) -> None:
         super().__init__(path)
-        self.names = frozenset(names)
+        self.given = given
+        self.names = frozenset((given, *names))
 
     def entries(self) -> Entries:
-        """The named files that are there and below the folder; one behind a link is not."""
+        """The files that are there and below the folder.
+
+        One behind a link is not, but for the given file: whoever gives a link means what it is of.
+        """
         return Entries.of(Entry(name, status.st_size, False) for name, status in self._stamps())
 
     def _stamps(self) -> Iterator[tuple[str, os.stat_result]]:
@@ -185,7 +195,10 @@ class ListedFolder(FolderContainer):
             folder = name.rpartition("/")[0]
             if folder not in real:
                 real[folder] = _is_real(root / folder, root)
-            status = status_of(f"{root}/{name}") if real[folder] else None
+            path = f"{root}/{name}"
+            if name == self.given:
+                path = str(Path(path).resolve())
+            status = status_of(path) if real[folder] else None
             if status is not None and stat.S_ISREG(status.st_mode):
                 yield name, status
 
@@ -208,7 +221,9 @@ def decoded(data: bytes, where: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"expected UTF-8 text: {error.reason} at byte {error.start:,}", where
+            f"expected UTF-8 text: {error.reason} at byte {error.start:,}",
+            where,
+            "save it as UTF-8; spreadsheets call that CSV UTF-8",
         ) from error
 
 
@@ -246,7 +261,8 @@ def common_root(files: Sequence[str]) -> str:
 def in_order(classes: Iterable[str]) -> tuple[str, ...]:
     """Class names sorted; whole numbers by their value, so that 10 follows 9."""
     names = set(classes)
-    numbers = all(name.isascii() and name.isdecimal() for name in names)
+    # Python reads no number of thousands of digits.
+    numbers = all(name.isascii() and name.isdecimal() and len(name) <= 18 for name in names)
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
 
 
@@ -266,7 +282,7 @@ def check_classes(classes: Sequence[str], where: str, remedy: str) -> None:
             remedy,
         )
     for name in classes:
-        if not name or not name.isprintable():
+        if not name or not is_printable(name):
             raise DataError(
                 f"expected class names of printable text, found {name!r}", where, "rename the class"
             )

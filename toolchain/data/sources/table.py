@@ -29,6 +29,7 @@ from toolchain.data.sources.items import Item, Items
 from toolchain.data.sources.split_names import SPLIT_NAMES, split_in
 from toolchain.data.sources.table_paths import Paths, Photos
 from toolchain.data.sources.table_text import PROBE, Columns, ahead, is_photo, normal, parse
+from toolchain.data.stamps import status_of
 from toolchain.errors import DataError
 from toolchain.images.decode import SUFFIXES
 from toolchain.values import Split
@@ -36,6 +37,7 @@ from toolchain.values import Split
 TABLES: Final = (".csv", ".tsv")
 # What competitions ask for lists photos too; its labels are made up.
 _MADE_UP: Final = ("submission", "sample")
+_CALL_IT: Final = "write `label` above the column of the labels, or give another table as data.path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,10 @@ def find(place: Place, *, strict: bool = False) -> ContainerSource | None:
             "give the table that you mean as data.path",
         )
     by_table = zip(tables, splits if len(tables) > 1 else [None], strict=True)
-    rows = {name: list(_rows(place, name, given)) for name, given in by_table}
-    return _source(place, rows, photos, [f"{name} is left aside" for name in aside])
+    read = {name: _read(place, name, given) for name, given in by_table}
+    notes = _columns({name: columns for name, (columns, _) in read.items()}, place)
+    notes += [f"{name} is left aside" for name in aside]
+    return _source(place, {name: rows for name, (_, rows) in read.items()}, photos, notes)
 
 
 def why_not(place: Place) -> str:
@@ -106,7 +110,7 @@ def files_of(path: Path) -> list[str]:
         names = [normal(cell, path.parent) for cell in cells]
     except csv.Error:
         return []
-    if not names or any(_is_file(path.parent / name) for name in names[:PROBE]):
+    if all(status_of(f"{path.parent}/{name}") for name in names):
         return names
     paths = Paths(path.name, Photos(image_names(container.entries())), names[:PROBE])
     return [paths.find(name) or name for name in names]
@@ -117,7 +121,7 @@ def _source(
 ) -> ContainerSource:
     first: dict[str, tuple[str, Row]] = {}
     missing: dict[str, None] = {}
-    said = [f"labels from {', '.join(tables)}", *notes]
+    said = [*notes]
     for table, rows in tables.items():
         paths = Paths(table, photos, [row.path for row in rows[:PROBE]])
         for row in rows:
@@ -169,20 +173,13 @@ def _notes(table: str, paths: Paths) -> list[str]:
     return notes
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds a NUL
-        return False
-
-
 def _why_not(place: Place, name: str, photos: Photos) -> str:
     """Why a table does not tell the labels of photos; what is damaged in it later is told later."""
     try:
         columns, rows = parse(decoded(place.head(name), place.where(name)), name)
         seen = [row for _, row in ahead(rows)[0]]
     except DataError as error:
-        return f"{name} is not taken as a table: {error.what}"
+        return f"{name} is not taken as a table: {error.what}; {error.remedy}".removesuffix("; ")
     except csv.Error as error:
         return f"{name} is not taken as a table: {error}"
     wide = [row for row in seen if len(row) >= columns.width]
@@ -203,6 +200,8 @@ def _why_none(name: str, columns: Columns, cells: Sequence[str], photos: Photos)
         return error.what
     if not found:
         return none
+    if columns.several:
+        return _unsure(name, columns)
     # A list of sizes beside class folders says the photos' names too, and no classes.
     root = common_root(sorted(photos.names))
     everywhere = all(root.startswith(f"{folder}/") for folder in paths.folders)
@@ -217,20 +216,56 @@ def _disk(place: Place, table: str) -> Path | None:
     return place.container.path / folder_of(table) if on_disk else None
 
 
-def _rows(place: Place, name: str, given: Split | None) -> Iterator[Row]:
-    where, folder = place.where(name), _disk(place, name)
+def _unsure(name: str, columns: Columns) -> str:
+    shown = ", ".join(column[:40] for column in columns.several[:5])
+    return f"{name} has no column called label, and several others: {shown}"
+
+
+def _columns(read: dict[str, Columns], place: Place) -> list[str]:
+    """One sentence on each column that the labels of these tables come from.
+
+    Raises:
+      DataError: one table says which column is the label, and another, with a header too, does not.
+    """
+    odd = [name for name, columns in read.items() if columns.header and not columns.is_named]
+    if odd and any(columns.is_named for columns in read.values()):
+        raise DataError(
+            f"{odd[0]} has no column called label, as another table has",
+            str(place.path),
+            _CALL_IT,
+        )
+    tables: dict[str, list[str]] = {}
+    for name, columns in read.items():
+        tables.setdefault(columns.label_column, []).append(name)
+    return [f"labels from {', '.join(names)}, column {one}" for one, names in tables.items()]
+
+
+def _read(place: Place, name: str, given: Split | None) -> tuple[Columns, list[Row]]:
+    where = place.where(name)
     try:
         columns, rows = parse(place.text(name), name)
-        for line, row in rows:
-            if len(row) < columns.width:
-                raise DataError(
-                    f"line {line}: expected {columns.width} columns, received {len(row)}", where
-                )
-            path, label = row[columns.path], row[columns.label]
-            split = given if columns.split is None else _split(row[columns.split], line, where)
-            yield Row(line, _path(path, line, where, folder), _label(label, line, where), split)
+        if columns.several:
+            raise DataError(_unsure(name, columns), where, _CALL_IT)
+        return columns, list(_rows(columns, rows, given, where, _disk(place, name)))
     except csv.Error as error:
         raise DataError(f"the table cannot be read: {error}", where) from error
+
+
+def _rows(
+    columns: Columns,
+    rows: Iterator[tuple[int, list[str]]],
+    given: Split | None,
+    where: str,
+    folder: Path | None,
+) -> Iterator[Row]:
+    for line, row in rows:
+        if len(row) < columns.width:
+            raise DataError(
+                f"line {line}: expected {columns.width} columns, received {len(row)}", where
+            )
+        path, label = row[columns.path], row[columns.label]
+        split = given if columns.split is None else _split(row[columns.split], line, where)
+        yield Row(line, _path(path, line, where, folder), _label(label, line, where), split)
 
 
 def _path(text: str, line: int, where: str, folder: Path | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,8 @@ _LABELS: Final = frozenset({"label", "class", "class_name", "category", "target"
 _SPLITS: Final = frozenset({"split", "set", "subset"})
 # What pandas writes in front of its own rows.
 _NUMBERS: Final = frozenset({"", "index", "unnamed: 0"})
+# What Excel writes above the header.
+_SEPARATOR: Final = re.compile(r"sep=([,;\t])[ \t]*(?:[\r\n]|$)", re.IGNORECASE)
 # Rows that are looked at to tell the columns, and a table of photos from any other.
 PROBE: Final = 20
 
@@ -30,12 +33,21 @@ class Columns:
     Attributes:
       path, label, split: places; None where there is no split.
       is_named: whether the header calls the label one.
+      header: what the header calls the label; "" where there is no header.
+      several: the columns of which any may be the label, where that is not known.
     """
 
     path: int
     label: int
     split: int | None
     is_named: bool = False
+    header: str = ""
+    several: tuple[str, ...] = ()
+
+    @property
+    def label_column(self) -> str:
+        """What to call the column of the labels: by the header, or counted from 1."""
+        return self.header or str(self.label + 1)
 
     @property
     def width(self) -> int:
@@ -49,10 +61,12 @@ def parse(text: str, name: str) -> tuple[Columns, Iterator[tuple[int, list[str]]
     Raises:
       csv.Error: the text is no table, now or while the rows are read.
     """
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=_separator(text, name), strict=True
-    )
+    said = _SEPARATOR.match(text)
+    mark = said[1] if said else _separator(text, name)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     rows = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+    if said:
+        next(rows)
     line, first = next(rows, (0, []))
     # A header names no photo: "path,label", not "cat/1.jpg,cat".
     photos = [place for place, cell in enumerate(first) if is_photo(cell)]
@@ -62,8 +76,9 @@ def parse(text: str, name: str) -> tuple[Columns, Iterator[tuple[int, list[str]]
         columns = Columns(path, 1 if path == 0 else 0, 2 if has_split else None)
         return columns, itertools.chain([(line, first)], rows)
     seen, rest = ahead(rows)
-    header = [cell.strip().lower() for cell in first]
-    return _named(header, [row for _, row in seen]), itertools.chain(seen, rest)
+    return _named([cell.strip() for cell in first], [row for _, row in seen]), itertools.chain(
+        seen, rest
+    )
 
 
 def ahead(
@@ -90,23 +105,35 @@ def _separator(text: str, name: str) -> str:
     return next((mark for mark in marks if mark in first), marks[0])
 
 
-def _named(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Columns:
-    """The columns by their names; what has no known name is told by the rows, or from the left."""
+def _named(shown: Sequence[str], rows: Sequence[Sequence[str]]) -> Columns:
+    """The columns by their names.
+
+    Where none is known, photos are told by the rows, and the label is the one column that is left.
+    """
+    header = [cell.lower() for cell in shown]
 
     def of(names: Set[str]) -> int | None:
         return next((place for place, cell in enumerate(header) if cell in names), None)
+
+    def is_number(place: int) -> bool:
+        return place < len(header) and header[place] in _NUMBERS
 
     path, label, split = of(_PATHS), of(_LABELS), of(_SPLITS)
     named = label is not None
     photos = [sum(is_photo(row[c]) for row in rows if len(row) > c) for c in range(len(header))]
     if photos and max(photos) > (0 if path is None else photos[path]):
         path = photos.index(max(photos))
+    is_told = path is not None
     places = range(len(header) + 2)
     free = [place for place in places if place not in (path, label, split)]
     # A column of row numbers is taken last.
-    free.sort(key=lambda place: place < len(header) and header[place] in _NUMBERS)
+    free.sort(key=is_number)
     path = free.pop(0) if path is None else path
-    return Columns(path, free.pop(0) if label is None else label, split, named)
+    others = [shown[place] for place in free if place < len(header) and not is_number(place)]
+    several = tuple(others) if is_told and not named and len(others) > 1 else ()
+    label = free.pop(0) if label is None else label
+    said = shown[label] if label < len(header) else ""
+    return Columns(path, label, split, named, said, several)
 
 
 def is_photo(text: str) -> bool:
