@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from photo_files import write_folder, write_zip
+from photo_files import class_folders, photo, write_folder, write_zip
 from PIL import Image
 
 from toolchain.data.source import find_source, fingerprint
-from toolchain.data.sources.digit_csv import read_unlabelled
+from toolchain.data.sources.digit_csv import MAX_SIDE, read_unlabelled
 from toolchain.errors import DataError
 from toolchain.recipe import parse_recipe
 
@@ -102,7 +102,7 @@ def test_two_labelled_tables_are_splits_or_a_question(tmp_path: Path) -> None:
         (b"7," + b",".join([b"256"] + [b"0"] * 783), "line 8: expected whole numbers of 0 to 255"),
         (b"7," + b",".join([b"-1"] + [b"0"] * 783), "line 8: expected whole numbers of 0 to 255"),
         (b"7," + b",".join([b"0.5"] + [b"0"] * 783), "line 8: expected whole numbers of 0 to 255"),
-        (b"7," + b"9" * 600_000, "line 8 has more than"),
+        (b"7," + b"9" * 1_000_000, "line 8 has more than"),
         (b",0", "line 8: expected a label"),
     ],
 )
@@ -124,3 +124,40 @@ def test_the_fingerprint_of_a_table_is_its_own(tmp_path: Path) -> None:
     assert fingerprint(recipe) == before
     (path / "train.csv").write_bytes(table(images=255 - IMAGES)[:-1])
     assert fingerprint(recipe) != before
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_the_largest_side(tmp_path: Path, quote: str) -> None:
+    header = ",".join(f"{quote}pixel{number}{quote}" for number in range(MAX_SIDE**2))
+    row = ",".join(["7"] * MAX_SIDE**2)
+    path = write_folder(tmp_path, {"t.csv": f"label,{header}\n0,{row}\n1,{row}\n".encode()})
+    assert [decoded(data).shape for _, data in find_source(path).read()] == [(MAX_SIDE,) * 2] * 2
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_table_of_pixels_among_class_folders_is_not_meant(tmp_path: Path, labels: bool) -> None:
+    path = write_folder(tmp_path, {**class_folders(), "more/test.csv": table(labels)})
+    layout = find_source(path).layout
+    assert (layout.name, layout.classes, len(layout.items)) == ("folders", ("cat", "dog"), 6)
+    if labels:
+        layout = find_source(path, "digit-csv").layout
+        assert (layout.name, len(layout.items)) == ("digit-csv", 6)
+        assert "6 photos beside the rows are left aside" in layout.notes
+
+
+def test_a_photo_beside_the_rows_is_told(tmp_path: Path) -> None:
+    path = write_folder(kaggle(tmp_path / "x"), {"preview.png": photo(1)})
+    layout = find_source(path).layout
+    assert layout.name == "digit-csv"
+    assert "1 photos beside the rows are left aside" in layout.notes
+
+
+def test_other_arrays_beside_the_table_are_not_meant(tmp_path: Path) -> None:
+    features = io.BytesIO()
+    np.savez(features, features=np.zeros(3))
+    path = write_folder(kaggle(tmp_path / "x"), {"features.npz": features.getvalue()})
+    assert find_source(path).layout.name == "digit-csv"
+    with pytest.raises(DataError, match="expected the arrays"):
+        find_source(path / "features.npz")
+    files = {"train.csv": table(), "features.npz": features.getvalue()}
+    assert find_source(write_zip(tmp_path / "x.zip", files)).layout.name == "digit-csv"

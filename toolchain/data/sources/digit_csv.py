@@ -1,4 +1,4 @@
-"""Kaggle's digit CSV: `label,pixel0,...,pixel783` a line, 28x28 grey; any square size goes.
+"""Kaggle's digit CSV: `label,pixel0,...,pixel783` a line, 28x28 grey; 2x2 to 256x256 go.
 
 A table without the column `label` is a set to predict: `read_unlabelled` gives its rows.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.data.containers import Container, FolderContainer
+from toolchain.data.entries import folder_of
 from toolchain.data.sources.base import (
     ArraySource,
     Layout,
@@ -32,8 +33,8 @@ from toolchain.values import Split
 
 MAX_SIDE: Final = 256
 MAX_ROWS: Final = 5_000_000
-# "255," a pixel, a label before them, and room for spaces.
-_MAX_LINE: Final = 8 * MAX_SIDE**2 + 1024
+# A header has most: "pixel65535", with quotes and comma, and a label before them; room for spaces.
+_MAX_LINE: Final = 14 * MAX_SIDE**2 + 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +102,19 @@ class DigitTable:
 def find(place: Place) -> ArraySource | None:
     """The labelled tables of pixels that lie here, or None where there is none.
 
+    Nor are there any, unless asked for, where one lies among folders of photos, or has no labels
+    beside photos that may have some.
+
     Raises:
       DataError: only tables without labels, several labelled ones, or a row that cannot be used.
     """
     tables = [table for name in place.files(".csv") if (table := _table(place, name))]
     labelled = [table for table in tables if table.labelled]
     if not tables:
+        return None
+    photos = place.images()
+    is_aside = len({folder_of(name) for name in photos}) > (1 if labelled else 0)
+    if is_aside and place.source != "digit-csv":
         return None
     if not labelled:
         raise DataError(
@@ -128,6 +136,8 @@ def find(place: Place) -> ArraySource | None:
     check_classes(classes, labelled[0].where, "give a table with two labels or more")
     notes = [f"{labelled[0].side}x{labelled[0].side} grey rows of {_names(labelled)}"]
     notes += [f"{t.name} has no labels and is left out" for t in tables if not t.labelled]
+    if len(photos):
+        notes.append(f"{len(photos):,} photos beside the rows are left aside")
     layout = Layout("digit-csv", classes, items, tuple(notes))
     return ArraySource(layout, lambda: (row for table in labelled for row in table.pixels()))
 

@@ -59,15 +59,24 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+class OtherArraysError(DataError):
+    """The arrays are no images and labels; where a table lies beside them, it may be meant."""
+
+
 def find(place: Place) -> ArraySource | None:
     """The images of the one `.npz` here, or None where there is none or photos lie beside it.
+
+    Nor is it taken where a table lies beside it, if it holds other arrays or cannot be read there.
 
     Raises:
       DataError: several files, no known pair of arrays, an array of another type or shape, a
         damaged file.
     """
     files = place.files(".npz")
-    if not files or len(place.images()) or (len(files) > 1 and place.files(".csv", ".tsv")):
+    if not files or len(place.images()):
+        return None
+    path = place.container.path / files[0]
+    if place.files(".csv", ".tsv") and (len(files) > 1 or not path.is_file() or not _fits(path)):
         return None
     if len(files) > 1:
         raise DataError(
@@ -75,7 +84,6 @@ def find(place: Place) -> ArraySource | None:
             str(place.path),
             "give one as data.path; it may hold x_train, y_train, x_test and y_test",
         )
-    path = place.container.path / files[0]
     if not path.is_file():
         raise DataError(
             f"{files[0]} lies in an archive, where arrays are not read",
@@ -93,6 +101,13 @@ def find(place: Place) -> ArraySource | None:
     notes = (f"images in {', '.join(images for images, _, _ in pairs)}",)
     layout = Layout("npz", classes, items, notes)
     return ArraySource(layout, lambda: (row for pair in pairs for row in _images(path, pair[0])))
+
+
+def _fits(path: Path) -> bool:
+    try:
+        return bool(_pairs(path))
+    except OtherArraysError:
+        return False
 
 
 def _pairs(path: Path) -> list[tuple[str, str, Split | None]]:
@@ -116,7 +131,7 @@ def _pairs(path: Path) -> list[tuple[str, str, Split | None]]:
         if images in names and labels in names
     ]
     if not found:
-        raise DataError(
+        raise OtherArraysError(
             f"expected the arrays `images` and `labels`, found {', '.join(members[:8]) or 'none'}",
             str(path),
             "save them with np.savez(path, images=..., labels=...)",
