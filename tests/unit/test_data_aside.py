@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,15 @@ def test_runs_made_inside_the_folder_of_photos_are_no_photos(tmp_path: Path) -> 
     after = find_source(path).layout
     assert (after.classes, after.items) == (layout.classes, layout.items)
     assert after.notes == ("runs/ holds runs of the toolchain and is left aside",)
+
+
+def test_many_folders_of_other_things_are_one_note_and_one_look() -> None:
+    """Looking through all names for each such folder took 16 s of 2,000."""
+    more = tuple(f"notes{n:04}" for n in range(4000))
+    started = time.process_time()
+    layout = layout_of((*PLAIN, *(f"{name}/a.txt" for name in more)), ("cat", "dog", *more))
+    assert time.process_time() - started < 5
+    assert layout.notes == (
+        "4,000 folders without photos are left aside, such as notes0000/, notes0001/, notes0002/, "
+        "notes0003/, notes0004/",
+    )

@@ -136,6 +136,48 @@ def test_one_class_may_be_called_as_a_split() -> None:
     assert layout.notes == ("the folder train is taken as a class",)
 
 
+def test_a_folder_of_a_split_beside_other_photos_is_no_class() -> None:
+    files = ("train/cat/1.jpg", "train/dog/2.jpg", "background/3.jpg")
+    with pytest.raises(DataError, match="folder train is named as a split, but background/3"):
+        layout_of(files)
+    assert layout_of(files, source="folders").classes == ("background", "train")
+
+
+@pytest.mark.parametrize("above", ["", "photos/"])
+@pytest.mark.parametrize("train", [("train/{}/1.jpg",), ("train/{}/1.jpg", "test/{}/2.jpg")])
+def test_a_split_without_photos_that_are_read_is_not_drawn_unnoticed(
+    train: tuple[str, ...], above: str
+) -> None:
+    files = tuple(above + name.format(c) for name in train for c in ("cat", "dog"))
+    with pytest.raises(DataError, match=r"val/ holds no photos but 2 \.heic") as caught:
+        layout_of((*files, f"{above}val/cat/1.heic", f"{above}val/dog/1.HEIC"), (f"{above}val",))
+    assert "JPEG" in caught.value.remedy
+    notes = layout_of(files, (f"{above}val", f"{above}val/cat", f"{above}docs")).notes
+    assert f"{above}val/ holds no photos: a share of the others takes its place" in notes
+
+
+NESTED = tuple(f"{c}/{s}/1.jpg" for c in ("cat", "dog") for s in ("train", "valid", "test"))
+
+
+def test_splits_inside_class_folders_are_kept() -> None:
+    layout = layout_of(NESTED)
+    assert (layout.name, layout.classes) == ("folders", ("cat", "dog"))
+    splits = {item.name.split("/")[1]: item.split for item in layout.items}
+    assert splits == {"train": "train", "valid": "validation", "test": "test"}
+    assert layout.notes == ()
+    evaluated = tuple(name.replace("valid", "eval") for name in NESTED)
+    assert {item.split for item in layout_of(evaluated).items} == {"train", "validation", "test"}
+    one = layout_of(("cat/train/1.jpg", "dog/train/1.jpg"))
+    assert {item.split for item in one.items} == {None}
+
+
+@pytest.mark.parametrize("other", ["bird/1.jpg", "bird/sub/1.jpg", "cat/more/1.jpg"])
+def test_splits_inside_some_class_folders_are_told(other: str) -> None:
+    layout = layout_of((*NESTED, other))
+    assert {item.split for item in layout.items} == {None}
+    assert any("named test, train, valid lie in class folders" in note for note in layout.notes)
+
+
 def test_accents_in_two_forms_are_one_class() -> None:
     files = ("train/caf\u00e9/1.jpg", "train/dog/1.jpg", "test/cafe\u0301/1.jpg", "test/dog/1.jpg")
     assert layout_of(files).classes == ("caf\u00e9", "dog")
@@ -203,6 +245,7 @@ def test_other_folders_beside_the_photos_are_no_classes() -> None:
         (("1.jpg", "2.jpg"), (), "no known layout"),
         (("cat/1.jpg", "dog/1.jpg", "cover.jpg"), (), "no known layout"),
         (("cat/1.jpg", "d\x1b[2Jog/1.jpg"), (), "printable"),
+        (("cat/1.jpg", "d\u2028og/1.jpg"), (), "printable"),
     ],
 )
 def test_what_is_refused(files: tuple[str, ...], folders: tuple[str, ...], words: str) -> None:

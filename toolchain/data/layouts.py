@@ -10,7 +10,6 @@ from typing import Final
 
 from toolchain.columns import Texts
 from toolchain.data.containers import Entry
-from toolchain.data.entries import folder_of, is_hidden
 from toolchain.data.sources import folders, kaggle_names, split_folders
 from toolchain.data.sources.aside import REMEDY, told, unread
 from toolchain.data.sources.base import (
@@ -23,6 +22,7 @@ from toolchain.data.sources.base import (
 from toolchain.data.sources.found import Found
 from toolchain.data.sources.items import Item, MisfitError
 from toolchain.data.sources.split_names import split_of
+from toolchain.data.sources.unfilled import told_aside, told_splits
 from toolchain.errors import DataError
 
 __all__ = ["LAYOUTS", "Item", "Layout", "recognise"]
@@ -36,8 +36,6 @@ LAYOUTS: Final[dict[str, Callable[[Sequence[str], str], Found]]] = {
 _REMEDY: Final = "put the photos of each class into a folder of its own: photos/cat/*.jpg"
 # What `toolchain data preview` writes where it is typed.
 _PREVIEW: Final = "preview.png"
-# What systems leave in a folder that is empty to a person.
-_NOTHING: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".gitkeep", ".keep"})
 
 
 def recognise(
@@ -74,8 +72,9 @@ def recognise(
         if source == "auto" and name == "folders":
             flat = all(file.count("/", len(root)) == 1 for file in files)
             misfit = misfits["kaggle-names" if flat else "split-folders"]
-            notes += _splits_as_classes(classes, misfit, where)
-        notes += _without_photos(entries, files, found, links, where)
+            notes += _splits_as_classes(found, misfit, where)
+        notes += told_aside(entries, links, files, found.parents, where)
+        notes += told_splits(entries, links, files, _above_splits(root, name), where)
         check_classes(classes, where, "give the folder above the class folders")
         return Layout(name, classes, found.items.by_name(), tuple(notes))
     # Where nothing lies in folders, it is the names that do not fit.
@@ -90,64 +89,33 @@ def _without_preview(files: Texts) -> tuple[Texts, list[str]]:
     return Texts(name for name in files if name != _PREVIEW), [f"{_PREVIEW} is left aside"]
 
 
-def _splits_as_classes(classes: Sequence[str], misfit: MisfitError, where: str) -> list[str]:
-    splits = [name for name in classes if split_of(name)]
-    if len(splits) > 1:
+def _splits_as_classes(found: Found, misfit: MisfitError, where: str) -> list[str]:
+    """What to say of a class that is named as a split: a flat folder of photos.
+
+    Raises:
+      UnlabelledError: several are, or one holds folders, which are the classes then.
+    """
+    splits = sorted(name for name in found.items.classes.values if split_of(name))
+    is_split = len(splits) > 1 or any(
+        name.startswith(inside) and "/" in name[len(inside) :]
+        for inside in (f"{parent}{split}/" for parent in found.parents for split in splits)
+        for name in found.items.names
+    )
+    if is_split:
+        are = (
+            "folders {} are named as splits" if len(splits) > 1 else "folder {} is named as a split"
+        )
         raise UnlabelledError(
-            f"the folders {', '.join(splits[:4])} are named as splits, but {misfit}",
+            f"the {are.format(', '.join(splits[:4]))}, but {misfit}",
             where,
             'move it, or set data.source = "folders" where they are classes',
         )
     return [f"the folder {name} is taken as a class" for name in splits]
 
 
-def _without_photos(
-    entries: Sequence[Entry], files: Sequence[str], found: Found, links: Sequence[str], where: str
-) -> list[str]:
-    """One sentence a folder of other things that stands where class folders stand.
-
-    Raises:
-      DataError: one is empty, or holds what may be the photos of a class and is not read.
-    """
-    notes = []
-    for folder in _unfilled(entries, files, found):
-        inside = f"{folder}/"
-        below = [e for e in entries if not e.is_folder and e.name.startswith(inside)]
-        linked = [name for name in links if f"{name}/".startswith(inside)]
-        counts = unread(below, linked)
-        if counts:
-            raise DataError(
-                f"the class folder {_shown(folder, found)!r} holds no photos but {told(counts)}, "
-                "which are not read",
-                where,
-                REMEDY,
-            )
-        if all(e.name.rpartition("/")[2].lower() in _NOTHING for e in below):
-            raise DataError(
-                f"the class folder {_shown(folder, found)!r} holds no photos",
-                where,
-                "fill or delete it",
-            )
-        notes.append(f"{_shown(folder, found)}/ holds no photos and is left aside")
-    return notes
-
-
-def _unfilled(entries: Sequence[Entry], files: Sequence[str], found: Found) -> list[str]:
-    """Folders that stand where class folders stand, and hold no photo; sorted."""
-    empty = {
-        entry.name
-        for entry in entries
-        if entry.is_folder and folder_of(entry.name) in found.parents and not is_hidden(entry.name)
-    }
-    for name in files if empty else ():
-        for parent in found.parents:
-            if name.startswith(parent):
-                empty.discard(name[: name.find("/", len(parent))])
-    return sorted(empty)
-
-
-def _shown(folder: str, found: Found) -> str:
-    """The folder as its class is called, with that of the split where there are several."""
-    parent = folder_of(folder)
-    above = parent.rstrip("/").rpartition("/")[2] if len(found.parents) > 1 else ""
-    return f"{above}/{folder[len(parent) :]}" if above else folder[len(parent) :]
+def _above_splits(root: str, layout: str) -> list[str]:
+    """The folders whose folders are splits, as "a/b/" or "": of the layout, and above `root`."""
+    parts = root.split("/")[:-1]
+    above = [place for place, part in enumerate(parts) if split_of(part)]
+    folders = ["".join(f"{part}/" for part in parts[:place]) for place in above]
+    return [*folders, root] if layout in ("split-folders", "kaggle-names") else folders

@@ -60,7 +60,7 @@ def tops(files: Sequence[str], root: str) -> dict[str, Top]:
       MisfitError: a photo lies beside them, or one of them means no split.
     """
     found = {name: _top(name, ends, root) for name, ends in _ends(files, root).items()}
-    _tell_eval(list(found.values()))
+    tell_eval(list(found.values()))
     for name in files:
         top = found[_head(name, root)]
         folder, slash, _ = name.removeprefix(root + top.start).partition("/")
@@ -115,7 +115,7 @@ def _top(name: str, ends: tuple[str, str], root: str) -> Top:
     return Top(name, f"{name}/{one[1]}/" if same and repeats else f"{name}/", split)
 
 
-def _tell_eval(found: Sequence[Top]) -> None:
+def tell_eval(found: Sequence[Top]) -> None:
     """`eval` is the test beside train and dev, and the validation beside a test."""
     for top in found:
         others = {other.split for other in found if other is not top}
