@@ -66,6 +66,28 @@ def test_a_copy_of_a_test_photo_is_left_out_of_train(tmp_path: Path) -> None:
     assert Counter(dataset.splits) == {"train": 5, "validation": 6, "test": 6}
 
 
+@pytest.mark.parametrize("cause", ["limit", "copies", "given", "drawn"])
+def test_what_helps_a_class_without_training_photos(cause: str, tmp_path: Path) -> None:
+    names = [
+        f"{s}/{c}/{n}.png" for s in ("train", "val", "test") for c in CLASSES for n in range(3)
+    ]
+    files = {name: photo(seed) for seed, name in enumerate(names)}
+    more: dict[str, Any] = {}
+    if cause == "limit":
+        more = {"limit": {"train": 1}}
+    elif cause == "copies":
+        files |= {f"train/dog/{n}.png": files[f"test/dog/{n}.png"] for n in range(3)}
+    elif cause == "given":
+        files = {name: data for name, data in files.items() if not name.startswith("train/dog")}
+    else:
+        files = {**class_folders(("cat",), each=8), "dog/1.png": photo(500)}
+        more = {"split": "rank", "validation": 0.4, "test": 0.4}
+    with pytest.raises(DataError, match="class 'dog' has no training photos") as caught:
+        build(tmp_path, files, **more)
+    words = {"limit": "raise data.limit.train", "copies": "in another split", "given": "is given"}
+    assert words.get(cause, "change data.seed") in caught.value.remedy
+
+
 def test_small_and_grey_photos_are_told(tmp_path: Path) -> None:
     files = {name: grey(seed) for seed, name in enumerate(class_folders(each=8))}
     notes = build(tmp_path, files, size=48, split="rank").notes

@@ -12,9 +12,13 @@ from toolchain.columns import Choices, Hashes, Numbers, Places
 from toolchain.data.duplicates import leaks, refuse_two_labels
 from toolchain.data.limit import within
 from toolchain.data.sources.items import Items
-from toolchain.data.split import assign, check
+from toolchain.data.split import ThinError, assign, check
+from toolchain.errors import DataError
 from toolchain.recipe.sections import DataSection
 from toolchain.values import SPLITS, Split
+
+# The split and the label of each photo.
+_Step = tuple[Sequence[Split | None], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,29 @@ def select(
     kept = within(sha256.take(free), labels.take(free), unlimited, section.limit, section.seed)
     splits, own = unlimited.take(kept), labels.take(free[kept])
     notes = [*_limited(Counter(unlimited), Counter(splits))]
-    notes += check(splits, own, classes, where)
+    try:
+        notes += check(splits, own, classes, where)
+    except ThinError as error:
+        earlier = ((unlimited, labels.take(free)), (drawn, labels), (items.splits, labels))
+        raise DataError(error.what, where, _remedy(error, *earlier)) from error
     skipped = tuple((names[place], reason) for place, reason in copies.items())
     return Selection(free[kept], own, splits, skipped, tuple(notes))
+
+
+def _remedy(lack: ThinError, unlimited: _Step, drawn: _Step, given: _Step) -> str:
+    """What helps against the step that took the photos away: the limit, copies, or the draw."""
+    if _has(unlimited, lack.label, lack.split):
+        return f"raise data.limit.{lack.split}, so that each class has a photo"
+    if _has(drawn, lack.label, lack.split):
+        return "add other photos: these are also in another split, which keeps them"
+    if lack.split != "train" or _has(given, lack.label, None, "train"):
+        return lack.remedy
+    return "add photos of it to train: the split is given, and has none"
+
+
+def _has(step: _Step, label: int | None, *splits: Split | None) -> bool:
+    pairs = zip(*step, strict=True)
+    return any(split in splits and label in (None, own) for split, own in pairs)
 
 
 def _limited(before: Mapping[Split, int], after: Mapping[Split, int]) -> list[str]:

@@ -19,6 +19,19 @@ from toolchain.recipe.sections import DataSection
 from toolchain.values import SPLITS, Split
 
 
+class ThinError(DataError):
+    """A split lacks the photos of a class, or has none at all.
+
+    Attributes:
+      split, label: what is lacking; the label is None where all are.
+    """
+
+    def __init__(self, what: str, where: str, remedy: str, split: Split, label: int | None) -> None:
+        super().__init__(what, where, remedy)
+        self.split = split
+        self.label = label
+
+
 def position(sha256: str, seed: int) -> float:
     """A number in [0, 1) that depends on the image's pixels and the seed alone."""
     digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
@@ -80,23 +93,20 @@ def check(
     """Refuse a split that cannot be trained on; returns notes on one that is merely thin.
 
     Raises:
-      DataError: a class without train images, or no validation or test images at all.
+      ThinError: a class without train images, or no validation or test images at all.
     """
     present = set(zip(splits, labels, strict=True))
     notes = []
     for label, name in enumerate(classes):
         missing = [split for split in SPLITS if (split, label) not in present]
         if "train" in missing:
-            raise DataError(
-                f"class {name!r} has no training photos", where, "add photos or change data.seed"
-            )
+            what = f"class {name!r} has no training photos"
+            raise ThinError(what, where, "add photos or change data.seed", "train", label)
         if missing:
             notes.append(f"class {name!r} has no photos in {' and '.join(missing)}")
     for split in SPLITS:
         if split not in set(splits):
-            raise DataError(
-                f"no photos fell into the {split} split",
-                where,
-                f"add photos, or raise data.{split} or change data.seed",
-            )
+            what = f"no photos fell into the {split} split"
+            remedy = f"add photos, or raise data.{split} or change data.seed"
+            raise ThinError(what, where, remedy, split, None)
     return notes
