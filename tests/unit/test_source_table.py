@@ -309,6 +309,7 @@ def test_a_table_of_other_things_is_no_layout(tmp_path: Path) -> None:
         (ROWS + "images/../../x.png,cat\n", "leads outside"),
         (ROWS + "..\\x.png,cat\n", "leads outside"),
         (ROWS + "C:\\x.png,cat\n", "leads outside"),
+        (ROWS + "a:1.png,cat\n", "1 listed images are not there, the first: a:1.png"),
         (ROWS + "images/1.txt,cat\n", "line 5: expected the path of a photo"),
         (ROWS + "images/0.png,\n", "line 5: expected a label"),
         (ROWS + "images/0.png\n", "line 5: expected 2 columns, received 1"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import lzma
-import re
 import tarfile
 import zipfile
 import zlib
@@ -16,7 +15,7 @@ from collections.abc import Iterable, Iterator, Set
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from toolchain.data.entries import Entries, Entry
+from toolchain.data.entries import Entries, Entry, leads_outside
 from toolchain.data.stamps import hash_stamps
 from toolchain.data.tar import MAX_RATIO, SMALL, open_tar
 from toolchain.data.unread import unread
@@ -41,8 +40,6 @@ DAMAGE: Final = (
 # Of other methods, zipfile unpacks all that it is given in one go, whatever the size was said to
 # be: 177 bytes of bzip2 took 400 MB.
 METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# Not "a:1.jpg" or "a:b/1.jpg", which are names.
-_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class _Archive:
@@ -153,8 +150,7 @@ class _Bound:
         self.most = MAX_RATIO * max(path.stat().st_size, SMALL)
 
     def admit(self, name: str, size: int) -> None:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or "\0" in name or _DRIVE.match(name):
+        if leads_outside(name):
             raise _refused(self.path, name, "leads outside the archive")
         self.count += 1
         self.total += size

@@ -6,6 +6,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,15 @@ from toolchain.columns import Column, Places, Texts
 _HIDDEN: Final = re.compile(
     r"(?:^|/)(?:\.|__MACOSX|(?:@eaDir|lost\+found|\$RECYCLE\.BIN|System Volume Information)(?:/|$))"
 )
+
+# Not "a:1.jpg" or "a:b/1.jpg", which are names.
+_DRIVE: Final = re.compile(r"[A-Za-z]:/")
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a name that came with the photos would leave the place that it is looked up in."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or "\0" in name or bool(_DRIVE.match(str(path)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from toolchain.data.containers import FolderContainer
-from toolchain.data.entries import folder_of
+from toolchain.data.entries import folder_of, leads_outside
 from toolchain.data.sources.base import (
     ContainerSource,
     Layout,
@@ -269,8 +269,8 @@ def _rows(
 
 
 def _path(text: str, line: int, where: str, folder: Path | None) -> str:
-    path = PurePosixPath(normal(text, folder))
-    if path.is_absolute() or ".." in path.parts or ":" in text[:2] or "\0" in text:
+    path = normal(text, folder)
+    if leads_outside(path):
         raise DataError(
             f"line {line}: {text[:80]!r} leads outside the folder of the table",
             where,
@@ -282,7 +282,7 @@ def _path(text: str, line: int, where: str, folder: Path | None) -> str:
             where,
             f"known are {', '.join(sorted(SUFFIXES))}",
         )
-    return path.as_posix()
+    return path
 
 
 def _label(text: str, line: int, where: str) -> str:
