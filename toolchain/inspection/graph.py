@@ -11,20 +11,34 @@ from numpy.typing import NDArray
 
 from toolchain.inspection.kinds import INTEGERS
 
-# Ops that move numbers and compute none; onnxruntime moves quantization through them.
+# Ops that move numbers and compute none.
 LAYOUT: Final = frozenset(
     {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "Slice"}
 )
-# Ops that onnxruntime takes out of a graph where they change nothing, or makes part of the next.
-VANISHING: Final = frozenset(
-    {"Add", "Cast", "Concat", "Div", "Dropout", "Expand", "Mul", "Pad", "Sub"}
+# onnxruntime's own integer ops.
+INTEGER_OPS: Final = ("QLinear", "QGemm")
+# Results of the ops whose inputs say nothing of them.
+_RESULTS: Final = {"Shape": "int64", "Size": "int64", "NonZero": "int64", "ArgMax": "int64"}
+# The result has the dtype of the first input: what shapes are computed with.
+_SAME_DTYPE: Final = LAYOUT | {"Gather", "Concat", "Add", "Sub", "Mul", "Div", "Expand", "Tile"}
+_SAME_RANK: Final = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "Relu", "Clip", "MatMul", "Add", "Identity", "Dropout"}
 )
-_ACTIVATIONS: Final = frozenset({"Relu", "Clip"})
-_INTEGER_OPS: Final = ("QLinear", "QGemm")
+_MATRICES: Final = frozenset({"Flatten", "Gemm"})
 _QUANTIZE: Final = "QuantizeLinear"
 _DEQUANTIZE: Final = "DequantizeLinear"
+# Most values of a tensor that is looked into to understand an op.
+_SMALL: Final = 64
 # Longest chain that is followed; a damaged graph may have circles.
 _STEPS: Final = 16
+
+
+def attribute(node: Any, name: str, default: Any) -> Any:
+    """The value of an attribute: a number or bytes."""
+    from onnx import helper
+
+    found = (one for one in node.attribute if one.name == name)
+    return next(map(helper.get_attribute_value, found), default)
 
 
 class OnnxGraph:
@@ -41,8 +55,15 @@ class OnnxGraph:
         self._producers: dict[str, Any] = {}
         self._consumers: defaultdict[str, list[Any]] = defaultdict(list)
         self._outputs = {value.name for value in graph.output}
-        known = [*graph.input, *graph.value_info, *graph.output]
-        self._declared = {value.name: value.type.tensor_type.elem_type for value in known}
+        known = {
+            v.name: v.type.tensor_type for v in (*graph.input, *graph.value_info, *graph.output)
+        }
+        self._declared = {name: tensor.elem_type for name, tensor in known.items()}
+        self._ranks = {
+            name: len(tensor.shape.dim)
+            for name, tensor in known.items()
+            if tensor.HasField("shape")
+        }
         for node in graph.node:
             for name in filter(None, node.output):
                 if name in self._producers:
@@ -50,10 +71,20 @@ class OnnxGraph:
                 self._producers[name] = node
             for name in node.input:
                 self._consumers[name].append(node)
+        self._depending = self._reached([value.name for value in self.inputs()])
 
     def inputs(self) -> list[Any]:
         """The inputs a client gives; old files list their weights there as well."""
         return [value for value in self._graph.input if value.name not in self._stored]
+
+    def _reached(self, names: list[str]) -> set[str]:
+        """These values and all that are computed from them."""
+        reached, ahead = set(names), list(names)
+        while ahead:
+            found = {one for node in self._consumers[ahead.pop()] for one in node.output if one}
+            ahead.extend(found - reached)
+            reached |= found
+        return reached
 
     @staticmethod
     def dtype_name(number: int) -> str:
@@ -66,49 +97,39 @@ class OnnxGraph:
             return f"unknown {number}"
         return {"float": "float32", "double": "float64"}.get(name, name)
 
-    def dtype_into(self, node: Any, position: int, passed: frozenset[str] = LAYOUT) -> str:
-        """Dtype of an op's data before its DequantizeLinear; ops between that are `passed` are
-        not looked at.
-        """
-        if position >= len(node.input):
-            return ""
-        name = node.input[position]
-        for _ in range(_STEPS):
-            producer = self._producers.get(name)
-            if producer is None:
-                break
-            if producer.op_type == _DEQUANTIZE and node.op_type != _QUANTIZE:
-                return self._quantized_as(producer)
-            if producer.op_type not in passed or not producer.input:
-                break
-            # The data of a layout op come first; of a sum with a constant it is the other.
-            given = producer.input if producer.op_type in VANISHING else producer.input[:1]
-            name = next((one for one in given if self._tensor(one) is None), producer.input[0])
-        return self._dtype_of(name)
+    def producer(self, name: str) -> Any:
+        """The node that writes a value, or None."""
+        return self._producers.get(name)
 
-    def dtype_out_of(self, node: Any) -> str:
-        """Dtype of an op's result after the QuantizeLinear that all its consumers are."""
-        if not node.output:
-            return ""
-        name = node.output[0]
+    def readers(self, name: str) -> list[Any]:
+        """The nodes that read a value, once for each time they do."""
+        return self._consumers[name]
+
+    def is_output(self, name: str) -> bool:
+        """Whether a client gets this value."""
+        return name in self._outputs
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a value is the same whatever the image is; a runtime computes it once."""
+        return name not in self._depending
+
+    def rank(self, name: str) -> int | None:
+        """How many axes a value has, where the file says so here or further up."""
         for _ in range(_STEPS):
-            consumers = self._consumers[name]
-            if name in self._outputs or not consumers or node.op_type == _DEQUANTIZE:
-                break
-            if all(consumer.op_type == _QUANTIZE for consumer in consumers):
-                return self._quantized_as(consumers[0])
-            passed = len(consumers) == 1 and consumers[0].op_type in LAYOUT | _ACTIVATIONS
-            if not passed or not consumers[0].output:
-                break
-            name = consumers[0].output[0]
-        return self._dtype_of(name)
+            if name in self._ranks:
+                return self._ranks[name]
+            producer = self._producers.get(name)
+            if producer is None or producer.op_type not in _SAME_RANK or not producer.input:
+                return 2 if producer is not None and producer.op_type in _MATRICES else None
+            name = producer.input[0]
+        return None
 
     def stored(self, node: Any, position: int) -> str:
         """Dtype an op's weights lie in the file in, behind casts, scales and layout ops."""
         name, tensor = self._source(node, position)
         if not name:
             return ""
-        return self._dtype_of(name) if tensor is None else self.dtype_name(tensor.data_type)
+        return self.dtype_of(name) if tensor is None else self.dtype_name(tensor.data_type)
 
     def parameters(self, node: Any, position: int) -> int | None:
         """How many weights those are; None where they do not lie in the file."""
@@ -151,6 +172,25 @@ class OnnxGraph:
         values: NDArray[np.int8] = numpy_helper.to_array(tensor)
         return values
 
+    def numbers(self, name: str) -> NDArray[Any] | None:
+        """The values of a small tensor that lies in the file; None where it does not.
+
+        Raises:
+          ValueError: it is damaged.
+        """
+        from onnx import numpy_helper
+
+        tensor = self._tensor(name)
+        if tensor is None or math.prod(tensor.dims) > _SMALL:
+            return None
+        values: NDArray[Any] = numpy_helper.to_array(tensor).reshape(-1)
+        return values
+
+    def scalar(self, name: str) -> float | None:
+        """The value of a tensor of one number that lies in the file; None where it does not."""
+        values = self.numbers(name)
+        return float(values[0]) if values is not None and len(values) == 1 else None
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor that lies in the file; () where it does not."""
         tensor = self._tensor(name)
@@ -180,52 +220,56 @@ class OnnxGraph:
                 return True
             name = ahead.pop()
             for consumer in self._consumers[name]:
-                if consumer.op_type not in edges | LAYOUT | {"Add"}:
+                if consumer.op_type not in edges | LAYOUT:
                     return False
                 ahead.extend(consumer.output)
         return False
 
-    def is_fused_activation(self, node: Any) -> bool:
-        """Whether an op is a Relu or Clip between a layer and its QuantizeLinear."""
-        return node.op_type in _ACTIVATIONS and self.dtype_out_of(node) != "float32"
-
     def feeds_parameters(self, node: Any) -> bool:
         """Whether an op computes from constants alone; a runtime folds it before it runs."""
-        return bool(node.input) and all(
-            name in self._stored or self._is_constant(name) for name in node.input if name
-        )
+        return bool(node.input) and all(map(self.is_constant, node.output))
 
-    def _is_constant(self, name: str) -> bool:
-        producer = self._producers.get(name)
-        return producer is not None and producer.op_type == "Constant"
-
-    def _quantized_as(self, node: Any) -> str:
+    def quantized_as(self, node: Any) -> str:
         """Dtype on the integer side of a QuantizeLinear or DequantizeLinear."""
         told = [*node.input[2:3], *(node.input[:1] if node.op_type == _DEQUANTIZE else ())]
         for tensor in map(self._tensor, told):
             if tensor is not None:
                 return self.dtype_name(tensor.data_type)
+        if number := attribute(node, "output_dtype", 0):
+            return self.dtype_name(number)
+        if node.op_type == _DEQUANTIZE and node.input:
+            dtype = self.dtype_of(node.input[0])
+            return dtype if dtype in INTEGERS else "uint8"
         # ONNX: without a zero point the result of QuantizeLinear is uint8.
         return "uint8"
 
-    def _dtype_of(self, name: str) -> str:
+    def dtype_of(self, name: str) -> str:
+        """Dtype of a value as it is stored or computed."""
         for _ in range(_STEPS):
             if (tensor := self._tensor(name)) is not None:
                 return self.dtype_name(tensor.data_type)
             producer = self._producers.get(name)
-            if producer is not None and producer.op_type == _QUANTIZE:
-                return self._quantized_as(producer)
-            if producer is not None and producer.op_type == "DynamicQuantizeLinear":
-                return "uint8" if name == producer.output[0] else "float32"
-            if producer is not None and producer.op_type.startswith(_INTEGER_OPS):
-                return self._zero_point_of(producer)
+            if producer is not None and (dtype := self._result_of(producer, name)):
+                return dtype
             if self._declared.get(name):
                 return self.dtype_name(self._declared[name])
-            if producer is None or producer.op_type not in LAYOUT or not producer.input:
+            if producer is None or producer.op_type not in _SAME_DTYPE or not producer.input:
                 break
             name = producer.input[0]
         # Values between ops are rarely declared; in a graph of floats they are floats.
         return "float32"
+
+    def _result_of(self, node: Any, name: str) -> str:
+        """Dtype of a result that an op's type says, "" where it does not."""
+        if node.op_type == _QUANTIZE:
+            return self.quantized_as(node)
+        if node.op_type == "DynamicQuantizeLinear":
+            return "uint8" if name == node.output[0] else "float32"
+        if node.op_type.startswith(INTEGER_OPS):
+            return self._zero_point_of(node)
+        if node.op_type == "Cast":
+            return self.dtype_name(attribute(node, "to", 1))
+        return _RESULTS.get(node.op_type, "")
 
     def _zero_point_of(self, node: Any) -> str:
         """Dtype of the last zero point among an integer op's inputs: that of its result."""

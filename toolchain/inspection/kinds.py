@@ -15,10 +15,12 @@ BITS: Final = {
     "uint16": 16,
 }
 INTEGERS: Final = frozenset(BITS)
-_FLOATS: Final = {"float32": "fp32", "float16": "fp16"}
+_FLOATS: Final = {"float32": "fp32", "float16": "fp16", "float64": "fp64", "bfloat16": "bf16"}
 _MEANS: Final = {
     "fp32": "float32 weights and arithmetic",
     "fp16": "float16 weights",
+    "fp64": "float64 weights and arithmetic",
+    "bf16": "bfloat16 weights",
     "w8": "int8 weights with float activations (dynamic range)",
     "int8": "int8 weights and activations",
     "mixed": "integer and float parts that do not meet",
@@ -28,7 +30,7 @@ _MEANS: Final = {
 def kind_of(weights: str, activation_in: str, activation_out: str) -> str:
     """One word for what a layer computes with.
 
-    - "fp32", "fp16": floats, named after the weights.
+    - "fp32", "fp16", "fp64", "bf16": floats, named after the weights.
     - "int8": weights and activations of 8 bits.
     - "w8", "w4": weights of so many bits, float activations.
     - "w8a16", "w4a8": weights of 8 bits and activations of up to 16, of 4 and of up to 8.

@@ -14,6 +14,8 @@ What follows was measured with onnxruntime 1.31 on AVX2, against exact products:
 - MatMul and Gemm compute in integers whether or not their result is quantized.
 - A float kernel between DequantizeLinear and QuantizeLinear is quantized as the file is loaded, to
   all of its 8 bits.
+- MatMul and Gemm of floats with a kernel of integers become MatMulNBits, which rounds the data to
+  int8 in blocks. Those products are not looked at.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.inspection.graph import LAYOUT, VANISHING, OnnxGraph
+from toolchain.inspection.graph import OnnxGraph, attribute
+from toolchain.inspection.kinds import INTEGERS
+from toolchain.inspection.qdq import PASSED, dequantizer, dtype_into, is_integer_layer
 from toolchain.inspection.scheme import OpSummary
 
 # What is known of an integer layer, as `Inspection` calls it.
@@ -44,8 +48,13 @@ _DYNAMIC: Final = {
     "DynamicQuantizeMatMul": 1,
 }
 _KERNELS: Final = _QDQ | _INTEGER | _DYNAMIC
+_DENSE: Final = frozenset({"Gemm", "MatMul"})
 _CONVOLUTIONS: Final = frozenset({"Conv", "QLinearConv"})
 _EIGHT_BITS: Final = frozenset({"uint8", "int8"})
+# Ops that onnxruntime takes out of a graph where they change nothing, or makes part of the next.
+_VANISHING: Final = frozenset(
+    {"Add", "Cast", "Concat", "Div", "Dropout", "Expand", "Flatten", "Mul", "Pad", "Sub"}
+)
 # These multiply integers in ways that are not looked at here.
 _UNREAD: Final = frozenset(
     {
@@ -87,6 +96,8 @@ def _verdict(node: Any, op: OpSummary, graph: OnnxGraph, kernels: _Kernels) -> s
         return _UNPROVEN
     if node.op_type not in _KERNELS:
         return ""
+    if _is_weight_only(node, graph):
+        return _UNPROVEN
     data, kernel = _operands(node, graph)
     if node.op_type in _QDQ and data == "uint8" and kernel.startswith("float"):
         # onnxruntime quantizes it on its own, where the result is quantized too.
@@ -94,16 +105,28 @@ def _verdict(node: Any, op: OpSummary, graph: OnnxGraph, kernels: _Kernels) -> s
         return _UNPROVEN if quantized else ""
     if not {data, kernel} <= _EIGHT_BITS:
         return ""
+    verdict = _PROVEN if kernel in (data, "int8") else _UNPROVEN
     if (data, kernel) == ("uint8", "int8") and node.op_type != "ConvInteger":
-        return kernels.verdict(node)
-    is_wide = kernel in (data, "int8")
-    return _PROVEN if is_wide else _UNPROVEN
+        verdict = kernels.verdict(node)
+    is_float = node.op_type in _QDQ and not is_integer_layer(graph, node)
+    return "" if is_float and verdict == _PROVEN else verdict
+
+
+def _is_weight_only(node: Any, graph: OnnxGraph) -> bool:
+    """Whether a dense layer has float data and a matrix of integers behind DequantizeLinear."""
+    if node.op_type not in _DENSE or attribute(node, "transB", 0):
+        return False
+    kernel = dequantizer(graph, node, 1).found
+    if kernel is None or graph.quantized_as(kernel) not in INTEGERS:
+        return False
+    is_matrix = len(graph.shape(kernel.input[0])) == 2
+    return is_matrix and dequantizer(graph, node, 0).found is None
 
 
 def _operands(node: Any, graph: OnnxGraph) -> tuple[str, str]:
     """Dtypes that data and kernel are multiplied in."""
-    kernel = graph.dtype_into(node, _KERNELS[node.op_type])
-    data = graph.dtype_into(node, 0, LAYOUT | VANISHING)
+    kernel = dtype_into(graph, node, _KERNELS[node.op_type])
+    data = dtype_into(graph, node, 0, PASSED | _VANISHING)
     if node.op_type in _QDQ and data == "int8":
         return "uint8", kernel
     if node.op_type in _DYNAMIC and data not in _EIGHT_BITS:

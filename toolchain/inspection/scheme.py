@@ -27,6 +27,8 @@ _NAME: Final = re.compile(rf"\.({'|'.join(PROMISES)})(?:\.b1)?\.(?:tflite|onnx)$
 _WORD: Final = re.compile(
     rf"(?<![a-z0-9])(?:{'|'.join(PROMISES).replace('-', '[-_ ]')})(?![a-z0-9])", re.IGNORECASE
 )
+# Scheme of a file in which no op is known to have weights.
+NO_LAYER: Final = "no layer with weights"
 # TFLite's converter leaves layers with fewer weights float in dynamic-range files (TensorFlow,
 # quantize_weights.h, "weights_min_num_elements").
 _MIN_DYNAMIC: Final = 1024
@@ -74,12 +76,13 @@ class Inspection:
       bytes: its size.
       ops: every operator, in the order of the graph.
       inputs, outputs: the tensors a client sees; here dtype is any, not only float32 and uint8.
-      float_islands: output names of ops that compute in float inside a graph of integers. Softmax
-        and the quantize and dequantize ops at the edges are no islands.
+      float_islands: output names of ops that compute in float inside a graph of integers. Softmax,
+        Sigmoid and their like, and the quantize and dequantize ops, at the edges are no islands.
       true_scheme: what the layers with weights have in common, see `scheme_of`.
       proven, overflowing, unproven: output names of the integer layers of an .onnx file whose
         products fit 16 bits whatever the image, of those whose products may not, on x86 processors
         without VNNI, and of those that could not be read.
+      contract_unread: why the contract that the file brings could not be read; "" where it could.
     """
 
     path: Path
@@ -93,6 +96,7 @@ class Inspection:
     proven: tuple[str, ...] = ()
     overflowing: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
+    contract_unread: str = ""
 
     def layers(self) -> tuple[OpSummary, ...]:
         """The ops that have weights: convolutions and dense layers."""
@@ -111,6 +115,7 @@ class Inspection:
             "proven": list(self.proven),
             "overflowing": list(self.overflowing),
             "unproven": list(self.unproven),
+            "contract_unread": self.contract_unread,
             "ops": [
                 {
                     "name": op.name,
@@ -136,11 +141,11 @@ def _tensor_json(spec: TensorSpec) -> dict[str, Any]:
 
 
 def scheme_of(ops: tuple[OpSummary, ...]) -> str:
-    """The kind of all layers with weights, or "mixed"; "fp32" where there are none."""
+    """The kind of all layers with weights, or "mixed"; `NO_LAYER` where there are none."""
     kinds = {op.kind for op in _deciding(ops)}
     if len(kinds) > 1:
         return "mixed"
-    return kinds.pop() if kinds else "fp32"
+    return kinds.pop() if kinds else NO_LAYER
 
 
 def _deciding(ops: Iterable[OpSummary]) -> tuple[OpSummary, ...]:
