@@ -24,6 +24,9 @@ NAMES = {
         "DEQUANTIZE",
         "RESHAPE",
         "EXP",
+        "LOGISTIC",
+        "BATCH_MATMUL",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
     )
 }
 VERSIONS = {"CONV_2D": 5, "MEAN": 2, "FULLY_CONNECTED": 4, "SOFTMAX": 2, "QUANTIZE": 2}
