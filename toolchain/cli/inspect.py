@@ -64,6 +64,8 @@ def _show(inspection: Inspection, promises: dict[str, str | None], floats: tuple
     if inspection.float_islands:
         names = ", ".join(inspection.float_islands[:10])
         say(f"float inside the integer graph: {names}")
+    if inspection.contract_unread:
+        say(f"not held against its contract: {inspection.contract_unread}")
     for line in _portability(inspection):
         say(line)
     promised = ", ".join(f"{who} says {what}" for who, what in promises.items() if what)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from toolchain.contract import Contract, parse_contract
 from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import Inspection
 from toolchain.runtimes import find_contract
-from toolchain.runtimes.carried import check_file, damaged
+from toolchain.runtimes.carried import ContractError, check_file, damaged
 from toolchain.runtimes.child import Child, memory_for
 from toolchain.runtimes.serve import serve
 from toolchain.runtimes.wire import Message
@@ -30,6 +31,8 @@ def inspect_apart(
     path: Path, *, memory_mib: int | None = None, timeout_s: float = TIMEOUT_S
 ) -> tuple[Inspection, Contract | None]:
     """What a file holds, as `inspect_file` says it, and the contract that it brings.
+
+    A contract that cannot be read is none; `Inspection.contract_unread` says why.
 
     Args:
       path: a .tflite or .onnx file.
@@ -53,7 +56,12 @@ def inspect_apart(
 
 
 def _inspect(path: str) -> Message:
-    contract, found = find_contract(Path(path)), to_plain(inspect_file(Path(path)))
+    contract, unread = None, ""
+    try:
+        contract = find_contract(Path(path))
+    except ContractError as error:
+        unread = error.what
+    found = to_plain(replace(inspect_file(Path(path)), contract_unread=unread))
     del found["path"]
     # An array, because the header of a message has room for fewer operators than a file may have.
     text = np.frombuffer(json.dumps(found).encode(), np.uint8)

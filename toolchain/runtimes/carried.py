@@ -8,6 +8,8 @@ from __future__ import annotations
 import mmap
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,10 @@ _MAX_METADATA: Final = 256
 # Fields of ModelProto and of StringStringEntryProto
 # (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
+
+
+class ContractError(ModelError):
+    """A file brings a contract that cannot be read; of the file itself that says nothing."""
 
 
 def check_file(path: Path) -> str:
@@ -59,6 +65,7 @@ def find_contract(path: Path) -> Contract | None:
     """The contract of a model file, read without opening it in a runtime; None if there is none.
 
     Raises:
+      ContractError: there is one, of another schema or damaged.
       ModelError: the file is damaged, or changed since its export.
     """
     inside = tflite_metadata(path) if check_file(path) == "tflite" else _onnx_metadata(path)
@@ -86,7 +93,18 @@ def choose(path: Path, inside: str | None) -> Contract:
 def _find(path: Path, inside: str | None) -> Contract | None:
     # contract.json is read in any case: it is what knows the file's hash.
     beside = _beside(path)
-    return beside if inside is None else parse_contract(inside, str(path))
+    if inside is None:
+        return beside
+    with _reading_a_contract():
+        return parse_contract(inside, str(path))
+
+
+@contextmanager
+def _reading_a_contract() -> Iterator[None]:
+    try:
+        yield
+    except ModelError as error:
+        raise ContractError(error.what, error.where, error.remedy) from error
 
 
 def _required(path: Path, contract: Contract | None) -> Contract:
@@ -102,7 +120,8 @@ def _required(path: Path, contract: Contract | None) -> Contract:
 def _beside(path: Path) -> Contract | None:
     if not path.with_name(CONTRACT_FILE).is_file():
         return None
-    entry = read_contract_file(path.parent).get(path.name)
+    with _reading_a_contract():
+        entry = read_contract_file(path.parent).get(path.name)
     if entry is None:
         return None
     # Of files with random byte flips about 40 in 100 still load and run: only a hash notices.
