@@ -59,7 +59,9 @@ def benchmark(
 
     Without files, everything before it is brought up to date first, and the results are kept in
     the run. Settings are the recipe's: of the first RUN its own, or else digits', unless --recipe
-    is given. Example: toolchain benchmark model.int8-qat.onnx --against baseline.json
+    is given.
+
+    Example: toolchain benchmark model.int8-qat.onnx --against baseline.json
     """
     from toolchain.benchmark.plan import quick as shortened
     from toolchain.cli import benchmarking, published

@@ -21,6 +21,8 @@ def doctor(
     """Check this machine: packages, runtimes, GPU, disk, data, weights.
 
     Ends with 0 when everything that is required works, with 4 when something is broken.
+
+    Example: toolchain doctor --json
     """
     from toolchain.cli.checks import all_checks
 

@@ -13,7 +13,9 @@ from toolchain.errors import InputError
 
 
 def init(
-    photos: Annotated[str, typer.Argument(help="Folder of class folders, or an archive of it.")],
+    photos: Annotated[
+        str, typer.Argument(help="A folder, archive, table or .npz of labelled photos.")
+    ],
     output: Annotated[
         str,
         typer.Option("--output", "-o", help="Recipe to write; default models/NAME/recipe.toml."),

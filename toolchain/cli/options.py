@@ -20,14 +20,16 @@ RecipeOption = Annotated[
 ]
 DataOption = Annotated[
     str,
-    typer.Option("--data", help="Your own photos instead of a recipe: a folder of class folders."),
+    typer.Option("--data", help="Your photos instead of a recipe: folder, archive, table or .npz."),
 ]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the results.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key of the recipe, like train.epochs=5. Repeatable."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Run the stage even if up to date.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Run the last stage even if up to date.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 

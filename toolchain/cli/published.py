@@ -1,6 +1,7 @@
 """What the stages of a run published, read back after the hashes of its files were compared.
 
-No other module reads values out of a run's folder, so that `SECURITY.md` promises what is done.
+`compare` reads the recipe of a report and `search` its own trials themselves, also by
+`Run.require`, so that what `SECURITY.md` promises is done.
 """
 
 from __future__ import annotations
