@@ -16,7 +16,8 @@ export DATA
 HASH := \#
 WHAT := $(if $(DATA),--data "$${DATA/$(HASH)\~\//$$HOME/}",--recipe "$(RECIPE)")
 TOOLCHAIN := $(BIN)/toolchain
-OPTIONS = $(WHAT) --runs "$(RUNS)" $(foreach one,$(SET),--set '$(one)')
+CHANGES = $(foreach one,$(SET),--set '$(one)')
+OPTIONS = $(WHAT) --runs "$(RUNS)" $(CHANGES)
 
 .DEFAULT_GOAL := help
 # Stages of one run share its folder, which one process holds at a time.
@@ -35,7 +36,7 @@ help: ## this list
 data:      $(STAMP) ## photos found, decoded once and split
 	@$(TOOLCHAIN) data build $(OPTIONS)
 audit:     $(STAMP) ## what is wrong with the photos, as a table and audit.html
-	@$(TOOLCHAIN) data check $(if $(DATA),"$${DATA/$(HASH)\~\//$$HOME/}",--recipe "$(RECIPE)") --html audit.html
+	@$(TOOLCHAIN) data check $(if $(DATA),"$${DATA/$(HASH)\~\//$$HOME/}",--recipe "$(RECIPE)") $(CHANGES) --html audit.html
 preview:   $(STAMP) ## photos as training will see them, in preview.png
 	@$(TOOLCHAIN) data preview $(OPTIONS)
 

@@ -17,6 +17,7 @@ from toolchain.cli.compare import compare
 from toolchain.cli.doctor import doctor
 from toolchain.cli.init import init
 from toolchain.cli.inspect import inspect_model
+from toolchain.cli.keys import keys
 from toolchain.cli.predict import predict
 from toolchain.cli.tune import tune
 from toolchain.cli.verify import verify
@@ -51,6 +52,7 @@ def _globals(
 stage_commands.register(app)
 app.add_typer(data.app)
 app.command("init")(init)
+app.command("keys")(keys)
 app.command("benchmark")(benchmark)
 app.command("bundle")(bundle)
 app.command("verify")(verify)

@@ -125,7 +125,7 @@ def _table(path: Path, weights: str, *, augment: bool) -> dict[str, object]:
 
 def _text(path: Path, weights: str, *, augment: bool) -> str:
     lines = [
-        "# What is not said here keeps its default: see docs/data.md and docs/training.md",
+        "# What is not said here keeps its default: see toolchain keys",
         "[data]",
         f"path = {json.dumps(str(path), ensure_ascii=False)}",
         "",

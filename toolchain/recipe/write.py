@@ -15,7 +15,7 @@ def recipe_toml(recipe: Recipe) -> str:
     """Text that `load_recipe` reads as an equal recipe; defaults are written out."""
     table = given(recipe.to_json())
     name = table.pop("name")
-    lines = [f"name = {_value(name)}"]
+    lines = [f"name = {toml_value(name)}"]
     for section, values in table.items():
         lines += _table(section, values)
     return "\n".join(lines) + "\n"
@@ -36,7 +36,7 @@ def _table(name: str, values: dict[str, Any]) -> Iterator[str]:
     yield from ("", f"[{name}]")
     for key, value in values.items():
         if not isinstance(value, dict):
-            yield f"{_key(key)} = {_value(value)}"
+            yield f"{_key(key)} = {toml_value(value)}"
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _table(f"{name}.{key}", value)
@@ -44,10 +44,11 @@ def _table(name: str, values: dict[str, Any]) -> Iterator[str]:
 
 def _key(key: str) -> str:
     """Names of classes are keys too, and may be any text on one line."""
-    return key if key.isidentifier() and key.isascii() else _value(key)
+    return key if key.isidentifier() and key.isascii() else toml_value(key)
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Text on one line, a finite number, a boolean or a list of them, as TOML."""
     # Text on one line, finite numbers, booleans and lists of them are written alike in JSON and
     # TOML; json writes floats with `repr`, so they are read back to the last bit.
     return json.dumps(value, ensure_ascii=False)
