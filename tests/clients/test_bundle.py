@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from command_line import toolchain
+from command_line import in_process
 from conftest import unzip
 
 from toolchain import bundle as toolchain_bundle
@@ -109,7 +109,7 @@ def test_the_zip_holds_the_models_and_what_explains_them(kind: str, unpacked, ti
 
 def test_the_receiver_can_replay_the_golden_vectors(unpacked) -> None:
     bundle = unpacked("server")
-    result = toolchain("verify", "--contract", bundle.folder, "--json")
+    result = in_process("verify", "--contract", bundle.folder, "--json")
     assert result.returncode == 0, result.stderr
     assert {row["file"] for row in json.loads(result.stdout)} == set(bundle.answer["models"])
 
@@ -139,7 +139,7 @@ def test_scripts_run_with_the_python_that_the_bundle_asks_for(path: Path) -> Non
 
 def test_the_same_run_gives_the_same_bytes(tiny_run: Run, unpacked, tmp_path: Path) -> None:
     first = Path(unpacked("server").answer["archive"]).read_bytes()
-    again = toolchain(
+    again = in_process(
         "bundle", tiny_run.folder, "--for", "server", "--out", tmp_path / "b", "--json"
     )
     assert again.returncode == 0, again.stderr
@@ -158,7 +158,7 @@ def test_scripts_can_be_run_and_no_entry_has_a_date(unpacked) -> None:
 
 
 def test_what_was_chosen_and_why_is_said(tiny_run: Run, tmp_path: Path) -> None:
-    done = toolchain("bundle", tiny_run.folder, "--for", "server", "--out", tmp_path / "b")
+    done = in_process("bundle", tiny_run.folder, "--for", "server", "--out", tmp_path / "b")
     assert "tiny.int8-qat.onnx: 8-bit integers" in done.stderr
     assert "not verified" not in done.stderr
 
@@ -171,7 +171,7 @@ def test_evidence_about_other_files_is_left_out(tiny_run: Run, tmp_path: Path) -
         made_from = {"export": "another"} if stage == "verify" else {}
         with run.publish(stage, manifest.key, made_from) as folder:
             copy_into(folder, tiny_run.stage(stage))
-    done = toolchain("bundle", run.folder, "--for", "server", "--json")
+    done = in_process("bundle", run.folder, "--for", "server", "--json")
     assert done.returncode == 0, done.stderr
     assert "tiny.fp32.onnx" in json.loads(done.stdout)["models"]
     assert "not verified: run make verify" in done.stderr
@@ -187,7 +187,7 @@ def copy_into(folder: Path, stage: Path) -> None:
 
 
 def test_a_run_without_an_export_is_refused(tmp_path: Path) -> None:
-    done = toolchain("bundle", tmp_path / "nothing", "--for", "ios")
+    done = in_process("bundle", tmp_path / "nothing", "--for", "ios")
     assert done.returncode == 2
     assert "stage export has not run" in done.stderr
 
@@ -209,11 +209,11 @@ def test_a_changed_model_is_refused_and_the_old_bundle_stays(tiny_run, tmp_path:
     run = Run(tmp_path, "tiny")
     with run.publish("export", "e") as folder:
         copy_into(folder, tiny_run.stage("export"))
-    assert toolchain("bundle", run.folder, "--for", "ios").returncode == 0
+    assert in_process("bundle", run.folder, "--for", "ios").returncode == 0
     before = sorted(path.name for path in (run.folder / "bundle" / "ios").iterdir())
     model = run.stage("export") / "tiny.int8-qat.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"x")
-    done = toolchain("bundle", run.folder, "--for", "ios")
+    done = in_process("bundle", run.folder, "--for", "ios")
     assert done.returncode == 2
     assert "expected sha256" in done.stderr
     place = run.folder / "bundle"

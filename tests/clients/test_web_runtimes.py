@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from command_line import toolchain
+from command_line import in_process
 
 from toolchain.bundle import web_runtimes
 from toolchain.bundle.web_runtimes import Package, pinned_packages, vendor_web_runtimes
@@ -52,7 +52,7 @@ def test_every_package_is_pinned_by_version_and_hash_and_no_host_is_named() -> N
 
 
 def test_without_npm_the_command_exits_with_4(tiny_run, tmp_path: Path) -> None:
-    done = toolchain(
+    done = in_process(
         "bundle", tiny_run.folder, "--for", "web", "--out", tmp_path / "out", PATH="/nowhere"
     )
     assert done.returncode == 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import toolchain
+from command_line import in_process
 from conftest import DigitsRun
 
 from toolchain.cli import published
@@ -49,7 +49,7 @@ def test_a_phones_log_is_kept_in_the_run_with_the_hash_of_its_file(
     log = tmp_path / "phone.log"
     log.write_text(LOG.read_text().replace("(MB): 0.602", f"(MB): {size / 1e6:g}"))
     for _ in range(2):
-        done = toolchain("benchmark", folder, "--import", log)
+        done = in_process("benchmark", folder, "--import", log)
         assert done.returncode == 0, done.stderr
     (kept,) = published.phones(Run.at(folder)).values()
     (row,) = kept.measurements

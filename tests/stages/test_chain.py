@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import settings, toolchain
+from command_line import in_process, settings, toolchain
 from PIL import Image
 
 from toolchain.evidence import ClientResize
@@ -114,14 +114,14 @@ def test_a_damaged_file_is_made_again(copied) -> None:
     """A published file that was touched is noticed, and only its stage and what follows rerun."""
     path = copied.run.stage("report") / "report.md"
     path.write_text("all is well\n")
-    again = toolchain("run", *copied.options())
+    again = in_process("run", *copied.options())
     assert again.returncode == 0, again.stderr
     assert (current(again.stderr), done(again.stderr)) == (list(STAGES[:-1]), ["report"])
     assert "digits.fp32.onnx" in path.read_text()
 
 
 def test_json_is_all_that_is_on_stdout(copied) -> None:
-    shown = toolchain("export", *copied.options(), "--json")
+    shown = in_process("export", *copied.options(), "--json")
     data = json.loads(shown.stdout)
     assert Path(data["folder"]) == copied.run.stage("export")
     assert set(FILES) <= set(data["files"])
@@ -143,7 +143,7 @@ def digit_photos(digits_run, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", FILES)
 def test_predict_reads_digits(name: str, digits_run, digit_photos: Path) -> None:
-    shown = toolchain("predict", digits_run.exported(name), digit_photos, "--json", "--top", 1)
+    shown = in_process("predict", digits_run.exported(name), digit_photos, "--json", "--top", 1)
     assert shown.returncode == 0, shown.stderr
     images = json.loads(shown.stdout)["images"]
     right = [Path(one["image"]).name[0] == one["top"][0]["label"] for one in images]
@@ -153,7 +153,7 @@ def test_predict_reads_digits(name: str, digits_run, digit_photos: Path) -> None
 
 @pytest.mark.parametrize("name", FILES)
 def test_inspect_finds_what_the_name_says(name: str, digits_run) -> None:
-    shown = toolchain("inspect", digits_run.exported(name), "--json")
+    shown = in_process("inspect", digits_run.exported(name), "--json")
     assert shown.returncode == 0, shown.stderr
     data = json.loads(shown.stdout)
     assert data["true_scheme"] == ("int8" if "int8" in name else "fp32")
@@ -172,7 +172,7 @@ class PhotoRun:
     def type(self, command: str, **changes: object) -> subprocess.CompletedProcess[str]:
         """The command that made it, with another stage or some settings changed."""
         options = settings(**FLOAT | changes)
-        return toolchain(command, "--data", self.photos, *options, "--runs", self.root)
+        return in_process(command, "--data", self.photos, *options, "--runs", self.root)
 
     @property
     def run(self) -> Run:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import toolchain
+from command_line import in_process
 
 from toolchain import __version__
 from toolchain.contract import Accuracy, read_contract_file
@@ -171,7 +171,7 @@ def test_a_file_whose_name_lies_is_refused(small_vgg_run, quantized, tmp_path, m
 
 def test_the_export_replays_its_golden_vectors_in_another_place(digits_run, tmp_path) -> None:
     folder = shutil.copytree(digits_run.run.stage("export"), tmp_path / "elsewhere")
-    result = toolchain("verify", "--contract", folder, "--json")
+    result = in_process("verify", "--contract", folder, "--json")
     assert result.returncode == ExitCode.DONE, result.stderr
     assert {row["file"] for row in json.loads(result.stdout)} == set(NAMES)
 

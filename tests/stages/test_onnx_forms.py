@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from command_line import toolchain
+from command_line import in_process
 from onnx import numpy_helper
 
 from toolchain.cli import published
@@ -96,7 +96,7 @@ def test_another_name_is_refused(written: bytes) -> None:
 def test_forms_are_tried_and_the_kept_one_is_written(digits_run, tmp_path: Path) -> None:
     shutil.copytree(digits_run.root, tmp_path / "runs")
     own = replace(digits_run, root=tmp_path / "runs")
-    done = toolchain("quantize", *own.options(), "--tune-onnx", "--json")
+    done = in_process("quantize", *own.options(), "--tune-onnx", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["stage"] == "onnx-forms"
     assert "quantize: up to date" in done.stderr

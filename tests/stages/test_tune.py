@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import settings, toolchain
+from command_line import in_process, settings, toolchain
 from PIL import Image
 
 
@@ -77,6 +77,6 @@ def test_it_trains_chooses_writes_a_recipe_and_goes_on(folder: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [("--max-ms", 0), ("--alphas", "a"), ("--sizes", "1.5")])
 def test_what_cannot_be_read_is_wrong_input(wrong, tmp_path: Path) -> None:
-    done = toolchain("tune", "--recipe", "digits", *wrong, cwd=tmp_path)
+    done = in_process("tune", "--recipe", "digits", *wrong, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import in_process, toolchain
 from photo_files import class_folders, photo, write_folder, write_zip
 from test_audit_findings import benchmark, good
 from test_data_containers import EVIL
 
-from toolchain import terminal
 from toolchain.cli.app import main
 
 MALFORMED = 300
@@ -37,18 +37,11 @@ finally:
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "toolchain", "data", "check", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=cwd,
-    )
+    return in_process("data", "check", *arguments, cwd=cwd)
 
 
 def test_good_photos_exit_with_0_and_say_so(tmp_path):
-    done = run(write_folder(tmp_path, good(60)))
+    done = toolchain("data", "check", write_folder(tmp_path, good(60)))
     assert done.returncode == 0, done.stderr
     assert "60 are good" in done.stderr
     assert "2 classes: a 30, b 30" in done.stderr
@@ -178,26 +171,10 @@ def test_a_wrong_command_is_told_before_any_work(arguments, words, tmp_path):
     assert len(done.stderr.splitlines()) <= 3
 
 
-@pytest.fixture
-def called(capfd, monkeypatch):
-    """Call `toolchain data` in this process: (exit code, stderr)."""
-    monkeypatch.setattr(terminal, "_console", None)
-
-    def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["toolchain", "data", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return caught.value.code, capfd.readouterr().err
-
-    yield call
-    if terminal._console is not None:
-        terminal._console.file.close()
-
-
 @pytest.mark.parametrize("command", ["check --html", "check --write-exclude", "preview --out"])
 @pytest.mark.parametrize(("place", "code"), [("a pipe", 2), ("a full disk", 4)])
 def test_a_file_that_cannot_be_written_is_told_before_any_work(
-    command, place, code, tmp_path, monkeypatch, called
+    command, place, code, tmp_path, monkeypatch
 ):
     def touch(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -211,34 +188,32 @@ def test_a_file_that_cannot_be_written_is_told_before_any_work(
     monkeypatch.chdir(tmp_path)
     name, option = command.split()
     data = [photos] if name == "check" else ["--data", photos]
-    ended, said = called(name, *data, option, out)
-    assert ended == code
-    assert len(said.splitlines()) <= 3
+    done = in_process("data", name, *data, option, out)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) <= 3
     assert sorted(tmp_path.iterdir()) == sorted([photos, *([out] if place == "a pipe" else [])])
 
 
-def test_what_was_found_is_told_where_the_page_cannot_be_written_after_all(
-    tmp_path, monkeypatch, called
-):
+def test_what_was_found_is_told_where_the_page_cannot_be_written_after_all(tmp_path, monkeypatch):
     def fsync(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     photos = write_folder(tmp_path / "photos", good(40))
     monkeypatch.setattr(os, "fsync", fsync)
-    ended, said = called("check", photos, "--no-near", "--html", tmp_path / "page.html")
-    assert ended == 4
-    assert "40 are good" in said
-    assert "No space left" in said
+    done = run(photos, "--no-near", "--html", tmp_path / "page.html")
+    assert done.returncode == 4
+    assert "40 are good" in done.stderr
+    assert "No space left" in done.stderr
 
 
-def test_names_that_no_list_can_hold_are_told_and_not_counted(tmp_path, called):
+def test_names_that_no_list_can_hold_are_told_and_not_counted(tmp_path):
     photos = write_folder(tmp_path / "p", good(40) | {"a/none.jpg": b"", "a/two\nlines.jpg": b""})
     listed = tmp_path / "exclude.txt"
-    ended, said = called("check", photos, "--no-near", "--write-exclude", listed)
-    assert ended == 2
-    assert f"1 names in {listed}" in said
-    assert "1 more cannot be listed" in said
-    assert "rename them, such as 'a/two\\nlines.jpg'" in said
+    done = run(photos, "--no-near", "--write-exclude", listed)
+    assert done.returncode == 2
+    assert f"1 names in {listed}" in done.stderr
+    assert "1 more cannot be listed" in done.stderr
+    assert "rename them, such as 'a/two\\nlines.jpg'" in done.stderr
     assert listed.read_text() == "# empty\na/none.jpg\n"
 
 

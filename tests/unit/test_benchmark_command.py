@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from command_line import in_process, toolchain
 from tiny_onnx import write_float_onnx, write_int8_onnx
 from tiny_tflite import write_float_tflite
 
@@ -25,9 +26,7 @@ SHORT = [
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    from command_line import toolchain
-
-    return toolchain("benchmark", *map(str, arguments), *SHORT)
+    return in_process("benchmark", *arguments, *SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def measured(files: list[Path], tmp_path_factory: pytest.TempPathFactory):
     output = tmp_path_factory.mktemp("results") / "results.json"
-    done = run(*files, "--output", output)
+    done = toolchain("benchmark", *files, "--output", output, *SHORT)
     assert done.returncode == 0, done.stderr
     return done, output
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import toolchain
+from command_line import in_process
 from photo_files import class_folders, photo, write_folder, write_tar
 
 from toolchain.cli.draft import draft_recipe, probe_recipe
@@ -67,7 +67,7 @@ def test_imagenet_weights_are_taken_when_they_are_at_hand(tmp_path: Path) -> Non
 
 def test_the_command_writes_it_and_says_what_to_type_next(tmp_path: Path) -> None:
     write_tar(tmp_path / "pets.tar.gz", class_folders())
-    done = toolchain("init", "pets.tar.gz", "--json", cwd=tmp_path, KERAS_HOME=str(tmp_path))
+    done = in_process("init", "pets.tar.gz", "--json", cwd=tmp_path, KERAS_HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     path = tmp_path / "models" / "pets" / "recipe.toml"
     assert json.loads(done.stdout)["recipe"] == str(path.relative_to(tmp_path))
@@ -92,9 +92,9 @@ def test_overwriting_has_to_be_asked_for(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets", class_folders())
     arguments = ("init", "pets", "--output", "mine.toml")
     (tmp_path / "mine.toml").write_text("precious")
-    assert toolchain(*arguments, cwd=tmp_path).returncode == 2
+    assert in_process(*arguments, cwd=tmp_path).returncode == 2
     assert (tmp_path / "mine.toml").read_text() == "precious"
-    assert toolchain(*arguments, "--overwrite", cwd=tmp_path).returncode == 0
+    assert in_process(*arguments, "--overwrite", cwd=tmp_path).returncode == 0
     assert "[data]" in (tmp_path / "mine.toml").read_text()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import report_values as values
-from command_line import toolchain
+from command_line import in_process
 from finished_run import export_again, finished_run
 from test_report_page import CHROMIUM, PHONE_PIXELS, Page, measured_width
 
@@ -241,7 +241,7 @@ def test_a_phone_needs_no_sideways_scroll(tmp_path: Path) -> None:
 def test_the_command_reads_run_folders(tmp_path: Path) -> None:
     finished_run(tmp_path / "runs", "digits", made("digits", 9))
     elsewhere = finished_run(tmp_path / "elsewhere", "other", made("other", 5))
-    done = toolchain("compare", "digits", elsewhere.folder, "--json", cwd=tmp_path)
+    done = in_process("compare", "digits", elsewhere.folder, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert [run["name"] for run in data["runs"]] == ["digits", "other"]
@@ -296,7 +296,7 @@ def test_a_copy_is_called_by_its_folder(tmp_path: Path) -> None:
 )
 def test_fewer_than_two_runs_or_an_unknown_one_are_wrong_input(names, text, tmp_path: Path) -> None:
     (tmp_path / "runs" / "digits" / "report").mkdir(parents=True)
-    done = toolchain("compare", *names, cwd=tmp_path)
+    done = in_process("compare", *names, cwd=tmp_path)
     assert done.returncode == 2
     assert text in done.stderr
     assert "Traceback" not in done.stderr
@@ -305,6 +305,6 @@ def test_fewer_than_two_runs_or_an_unknown_one_are_wrong_input(names, text, tmp_
 def test_an_unfinished_run_says_what_to_do(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "runs" / name / "data").mkdir(parents=True)
-    done = toolchain("compare", "a", "b", cwd=tmp_path)
+    done = in_process("compare", "a", "b", cwd=tmp_path)
     assert done.returncode == 2
     assert "make report" in done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from command_line import toolchain
+from command_line import in_process
 from golden_files import (
     ONNX,
     TFLITE,
@@ -50,7 +50,7 @@ def record(folder: Path) -> dict:
 
 
 def test_an_untouched_folder_replays_wherever_it_lies(folder: Path) -> None:
-    result = toolchain("verify", "--contract", folder, "--json")
+    result = in_process("verify", "--contract", folder, "--json")
     assert result.returncode == ExitCode.DONE, result.stderr
     rows = {row["file"]: row for row in json.loads(result.stdout)}
     assert set(rows) == {ONNX, TFLITE}
@@ -211,7 +211,7 @@ def test_every_mutation_is_caught_and_its_step_named(
 
 def test_a_missed_step_exits_with_3_and_three_lines(folder: Path, monkeypatch) -> None:
     labels_shuffled(monkeypatch, folder)
-    result = toolchain("verify", "--contract", folder)
+    result = in_process("verify", "--contract", folder)
     assert result.returncode == ExitCode.GATE
     error = [line for line in result.stderr.splitlines() if "golden vectors" not in line]
     assert "error: step labels: class 0 is 'green', expected 'red'" in error
@@ -441,7 +441,7 @@ def test_the_best_class_alone_is_enough(folder: Path) -> None:
     answers = {e["file"]: {CLASSES[row.argmax()]: float(row.max())} for e, row in rows}
     path = folder / "answers.json"
     path.write_text(json.dumps({"model": ONNX, "answers": answers}))
-    result = toolchain("verify", "--contract", folder, "--answers", path)
+    result = in_process("verify", "--contract", folder, "--answers", path)
     assert result.returncode == ExitCode.DONE, result.stderr
 
 
@@ -469,7 +469,7 @@ def test_answers_about_something_else_are_wrong_input(folder: Path, text: str) -
 
 
 def test_answers_need_a_contract() -> None:
-    result = toolchain("verify", "--answers", "x.json")
+    result = in_process("verify", "--answers", "x.json")
     assert result.returncode == ExitCode.INPUT
     assert "--contract" in result.stderr
 
