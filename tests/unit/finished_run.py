@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 import report_values as values
 
 from toolchain.cli import stages
@@ -15,13 +16,18 @@ from toolchain.contract import CONTRACT_FILE, Contract, ContractEntry, TensorSpe
 from toolchain.contract import write_contract_file as contract_text
 from toolchain.images.preprocess import Preprocessing
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
-from toolchain.report import RunValues
+from toolchain.report import RunValues, write
 from toolchain.run import Run
 from toolchain.saved import save_value
 
 
-def finished_run(root: Path, name: str = "digits", made: RunValues | None = None) -> Run:
-    """Publish data, train, quantize, export, verify, benchmark and report of these values."""
+def finished_run(
+    root: Path, name: str = "digits", made: RunValues | None = None, *, page: bool = False
+) -> Run:
+    """Publish data, train, quantize, export, verify, benchmark and report of these values.
+
+    The report's page takes seconds to draw: it is an empty one unless it is asked for.
+    """
     made = made or values.run_values()
     recipe = dataclasses.replace(made.recipe, name=name)
     run = Run(root, name)
@@ -52,7 +58,12 @@ def finished_run(root: Path, name: str = "digits", made: RunValues | None = None
         with run.publish("phones", "k") as out:
             for place, one in enumerate(made.phones):
                 save_value(one, out / f"phone-{place}.json")
-    with run.publish("report", "k", _digests(run, *STAGES["report"].reads)) as out:
+    with (
+        run.publish("report", "k", _digests(run, *STAGES["report"].reads)) as out,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if not page:
+            patch.setattr(write, "render_html", lambda *_: "<!doctype html>")
         stages.report(recipe, run, out)
     return run
 

@@ -38,11 +38,10 @@ def verdicts(now: Benchmark, before: Benchmark) -> dict[str, str]:
     }
 
 
-def test_the_same_results_are_fine() -> None:
+def test_the_same_results_are_fine_as_far_as_they_can_tell() -> None:
     found = verdicts(session(row()), session(row()))
-    assert found == {"latency": "fine", "size": "fine", "accuracy": "inconclusive"} or set(
-        found.values()
-    ) == {"fine"}
+    # Accuracies known to half a point may lie 0.7 apart, and half a point is the limit.
+    assert found == {"latency": "fine", "size": "fine", "accuracy": "inconclusive"}
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,7 +17,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from toolchain.benchmark import lane, plan
+from toolchain.benchmark import harness, lane, plan
 from toolchain.benchmark.candidate import candidates
 from toolchain.benchmark.harness import benchmark
 from toolchain.benchmark.plan import ROUNDS, plan_of, quick
@@ -171,13 +173,22 @@ def test_every_thread_count_is_a_row_and_compared_with_its_like(
     assert [(one.row, one.other) for one in made.comparisons] == [(1, 0), (3, 2)]
 
 
-def test_a_batch_that_the_graph_takes_is_a_row(good: ExportedModel, tmp_path: Path) -> None:
+def a_millisecond_each(_runner: IsolatedRunner, runs: int) -> np.ndarray:
+    return np.full(runs, 1_000_000)
+
+
+def test_a_batch_that_the_graph_takes_is_a_row(
+    good: ExportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IsolatedRunner, "time", a_millisecond_each)
     fixed = tiny_onnx(tmp_path / "fixed.onnx", batch=1)
     made = measure(good, fixed, section=dataclasses.replace(QUICK, batches=(1, 4)))
     found = {(row.file, row.batch): row.latency for row in made.measurements}
     assert set(found) == {(good.path.name, 1), (good.path.name, 4), ("fixed.onnx", 1)}
-    many = found[good.path.name, 4]
-    assert many.throughput.value == pytest.approx(4000 / many.p50_ms.value, rel=0.9)
+    single, many = found[good.path.name, 1], found[good.path.name, 4]
+    assert single.p50_ms.value == many.p50_ms.value == 1.0
+    assert single.throughput.value == pytest.approx(1000)
+    assert many.throughput.value == pytest.approx(4000)
 
 
 def test_a_damaged_file_is_a_row_and_the_others_keep_theirs(
@@ -325,18 +336,28 @@ def test_turns_are_cut_short_when_the_time_is_over(
     assert row.latency.rounds == 2 * ROUNDS
 
 
-def test_a_width_is_gone_on_for_until_it_is_reached_or_time_is_over(
+def processes(good: ExportedModel, width: float) -> int:
+    """How many it was timed in, of `QUICK.processes` that were asked for."""
+    (row,) = measure(good, section=dataclasses.replace(QUICK, width=width)).measurements
+    return row.latency.rounds // ROUNDS
+
+
+def test_a_width_is_judged_by_more_than_two_processes_and_then_reached(
     good: ExportedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(IsolatedRunner, "time", a_millisecond_each)
+    assert processes(good, width=0.01) == harness._LEAST_PROCESSES > QUICK.processes
+
+
+def test_a_width_that_is_not_reached_is_gone_on_for_until_time_is_over(
+    good: ExportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that knows no busy machine: a process is four looks at it, so 0.6 of 2 s."""
+    looks = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 0.15 * next(looks))
+    monkeypatch.setattr(harness, "time", clock)
     monkeypatch.setattr(plan, "_START_SECONDS", 1.0)
-
-    def processes(width: float) -> int:
-        section = dataclasses.replace(QUICK, width=width, seconds=0.5)
-        (row,) = measure(good, section=section).measurements
-        return row.latency.rounds // ROUNDS
-
-    assert processes(0.0) == QUICK.processes
-    assert processes(1e-9) > QUICK.processes
+    assert processes(good, width=1e-9) == 4 > harness._LEAST_PROCESSES
 
 
 def test_no_child_outlives_the_benchmark(

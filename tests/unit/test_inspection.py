@@ -253,6 +253,17 @@ def test_a_file_of_float_layers_alone_is_no_int8_file(tmp_path: Path) -> None:
         check_promise(inspection, "int8-qat", names)
 
 
+MEANINGS = {
+    "int8": "int8 weights and activations",
+    "w8a16": "8-bit weights with activations of up to 16 bits",
+    "w4a8": "4-bit weights with activations of up to 8 bits",
+    "w4": "4-bit weights with float activations",
+    "w8": "int8 weights with float activations",
+    "mixed": "integer and float parts",
+    "fp16": "float16 weights",
+}
+
+
 @pytest.mark.parametrize(
     ("weights", "around", "kind"),
     [
@@ -270,8 +281,7 @@ def test_a_file_of_float_layers_alone_is_no_int8_file(tmp_path: Path) -> None:
 )
 def test_the_kind_of_a_layer_tells_how_many_bits_there_are(weights, around, kind) -> None:
     assert kind_of(weights, *around) == kind
-    bits = {"w8a16": "8-bit weights with activations of up to 16 bits", "w4": "4-bit weights"}
-    assert meaning(kind).startswith(bits.get(kind, ""))
+    assert meaning(kind).startswith(MEANINGS[kind])
 
 
 def test_activations_of_16_bits_are_no_int8_file(tmp_path: Path) -> None:

@@ -164,8 +164,8 @@ def test_it_is_light_and_dark_and_fits_a_phone_and_paper(html: str) -> None:
     assert "@media print" in html
 
 
-def evil_report(name: str = EVIL):
-    classes = (name, *values.DIGITS[1:])
+def evil_report(name: str = EVIL, *classes: str) -> Report:
+    classes = (*(classes or (name,)), *values.DIGITS[len(classes) or 1 :])
     verification = dataclasses.replace(values.VERIFICATION, classes=classes)
     return values.report(
         verification,
@@ -188,11 +188,14 @@ def test_names_are_text_and_never_markup(name: str) -> None:
     assert page.misnested == []
 
 
-@pytest.mark.parametrize("name", ["a$b$", "\\frac{1", "猫", "x" * 300, "two\nlines", "#010203"])
-def test_any_class_name_can_be_drawn(name: str) -> None:
-    page = Page(rendered(evil_report(name)))
-    assert page.tags.count("svg") == DRAWINGS
-    assert " ".join(name.split())[:17] in page.text()
+def test_any_class_name_can_be_drawn() -> None:
+    names = ["a$b$", "\\frac{1", "猫", "x" * 300, "two\nlines", "#010203"]
+    html = rendered(evil_report(" ".join(names), *names))
+    drawings = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert len(drawings) == DRAWINGS
+    drawn = Page("".join(drawings)).text()
+    for name in names:
+        assert " ".join(name.split())[:17] in drawn
 
 
 def test_a_run_without_int8_and_without_benchmark() -> None:

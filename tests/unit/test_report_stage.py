@@ -9,7 +9,7 @@ from finished_run import finished_run
 
 
 def test_it_reads_a_run_and_leaves_three_files(tmp_path: Path) -> None:
-    run = finished_run(tmp_path)
+    run = finished_run(tmp_path, page=True)
     folder = run.stage("report")
     names = {path.name for path in folder.iterdir()}
     assert names == {"report.html", "report.md", "report.json", "manifest.json"}

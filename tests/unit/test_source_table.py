@@ -368,11 +368,21 @@ def test_the_fingerprint_knows_the_table_and_its_photos(tmp_path: Path) -> None:
     assert fingerprint(recipe) not in (before, changed)
 
 
-@pytest.mark.parametrize("row", ["/etc/x.png", "a\0b.png", "x" * 5000 + ".png", "../x.png"])
-def test_a_table_given_by_its_path_finds_no_file_by_an_odd_name(tmp_path: Path, row: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("/etc/x.png", "leads outside"),
+        ("a\0b.png", "leads outside"),
+        ("x" * 5000 + ".png", "1 listed images are not there"),
+        ("../x.png", "leads outside"),
+    ],
+    ids=["absolute", "zero", "long", "above"],
+)
+def test_a_table_given_by_its_path_finds_no_file_by_an_odd_name(
+    tmp_path: Path, row: str, words: str
+) -> None:
     write_folder(tmp_path, {"x.png": photo(7)})
     path = folder(tmp_path, ROWS + f"{row},cat\n") / "labels.csv"
     with pytest.raises(DataError) as caught:
         open_source(parse_recipe({"data": {"path": str(path)}}, name="x"))
-    words = caught.value.what
-    assert "leads outside" in words or "1 listed images are not there" in words
+    assert words in caught.value.what
