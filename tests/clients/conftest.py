@@ -5,6 +5,7 @@ The run is written down, not trained, so that these tests take seconds and no Te
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ from toolchain.export.flatbuffer import embed
 from toolchain.export.task_metadata import BUFFER, append_labels, task_metadata
 from toolchain.files import sha256_file
 from toolchain.goldens import write_goldens
+from toolchain.images.preprocess import Frame, pixels_of
 from toolchain.measurement import Benchmark, Latency, Measurement
 from toolchain.recipe import parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
@@ -227,14 +229,18 @@ class Answers:
 
 def our_answers(model: Path, photos: Path) -> Answers:
     """What `toolchain predict` computes for the photos of a folder."""
-    from toolchain.cli.predict import find_images
-    from toolchain.images.preprocess import pixels_of
-
-    paths = find_images([photos])
     with IsolatedRunner.open(model) as runner:
-        frame = runner.contract.preprocessing.frame
-        pixels = np.stack([pixels_of(path.read_bytes(), path.name, frame) for path in paths])
-        return Answers(tuple(paths), runner.run(pixels))
+        paths, pixels = _decoded(photos, runner.contract.preprocessing.frame)
+        return Answers(paths, runner.run(pixels))
+
+
+@functools.lru_cache(maxsize=2)
+def _decoded(photos: Path, frame: Frame) -> tuple[tuple[Path, ...], NDArray[np.uint8]]:
+    """The photos of a folder, which stay what they are, in order, and their pixels."""
+    from toolchain.cli.predict import find_images
+
+    paths = tuple(find_images([photos]))
+    return paths, np.stack([pixels_of(path.read_bytes(), path.name, frame) for path in paths])
 
 
 def bare_environment(folder: Path, *packages: str) -> dict[str, str]:

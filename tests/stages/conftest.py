@@ -153,3 +153,39 @@ def small_vgg_run(tmp_path_factory: pytest.TempPathFactory) -> SmallVgg:
         patch.setattr(Dataset, "pixels", lambda _: watched)
         trained = train_model(dataset, recipe, tmp_path_factory.mktemp("train"))
     return SmallVgg(recipe, dataset, trained, frozenset(seen))
+
+
+@dataclass(frozen=True)
+class CalibratedVgg:
+    """The small VGG16 quantized without training, and which rows that looked at."""
+
+    quantized: QuantizedModel
+    calibrated_on: tuple[int, ...]
+    weighed_on: tuple[int, ...]
+
+
+@pytest.fixture(scope="session")
+def calibrated_vgg(
+    small_vgg_run: SmallVgg, tmp_path_factory: pytest.TempPathFactory
+) -> CalibratedVgg:
+    """Use it together with `small_vgg_network`; it is read and not changed."""
+    from toolchain.quantization import stage
+
+    run, seen = small_vgg_run, {"calibrate": [], "sensitivity": []}
+
+    def watched(name: str, examples_at: int):
+        real = getattr(stage, name)
+
+        def call(*given):
+            seen[name].extend(given[examples_at].rows.tolist())
+            return real(*given)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        small_vgg(patch)
+        patch.setattr(stage, "calibrate", watched("calibrate", 1))
+        patch.setattr(stage, "sensitivity", watched("sensitivity", 2))
+        folder = tmp_path_factory.mktemp("calibrated")
+        quantized = stage.quantize_model(run.trained, run.dataset, run.recipe, folder)
+    return CalibratedVgg(quantized, tuple(seen["calibrate"]), tuple(seen["sensitivity"]))

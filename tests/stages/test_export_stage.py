@@ -20,7 +20,6 @@ from toolchain.images.preprocess import Preprocessing
 from toolchain.inspection.onnx import optimised_ops
 from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_promise, promised_by_name
-from toolchain.quantization.stage import quantize_model
 from toolchain.recipe.sections import PRECISIONS
 from toolchain.runtimes import open_runner
 from toolchain.runtimes.carried import read_contract
@@ -98,10 +97,9 @@ def test_contract_json_is_json_with_a_schema(digits_run) -> None:
     assert set(data["files"]) == set(NAMES)
 
 
-@pytest.fixture(scope="module")
-def quantized(small_vgg_run, tmp_path_factory):
-    run = small_vgg_run
-    return quantize_model(run.trained, run.dataset, run.recipe, tmp_path_factory.mktemp("q"))
+@pytest.fixture
+def quantized(calibrated_vgg):
+    return calibrated_vgg.quantized
 
 
 def onnx_only(recipe, *precisions: str):

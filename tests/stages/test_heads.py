@@ -82,7 +82,7 @@ class Case:
         return self.graph.with_arrays(snap_biases(self.graph, ranges)), ranges
 
 
-@pytest.fixture(params=HEADS)
+@pytest.fixture(scope="module", params=HEADS)
 def case(request) -> Case:
     return Case(*HEADS[request.param])
 

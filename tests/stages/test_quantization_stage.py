@@ -23,7 +23,6 @@ from toolchain.quantization.graph import (
 )
 from toolchain.quantization.qat import qat_model
 from toolchain.quantization.sample import calibration_rows
-from toolchain.quantization.sensitivity import sensitivity
 from toolchain.quantization.stage import folded, quantize_model, quantized_graph
 from toolchain.recipe import Recipe
 from toolchain.runtimes import read_contract
@@ -45,15 +44,9 @@ def with_training(recipe: Recipe, **changes: float) -> Recipe:
     return replace(recipe, quantize=replace(recipe.quantize, **changes))
 
 
-def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, tmp_path, monkeypatch) -> None:
-    run, weighed = small_vgg_run, []
-
-    def watched(graph, ranges, examples, prepare):
-        weighed.extend(examples.rows.tolist())
-        return sensitivity(graph, ranges, examples, prepare)
-
-    monkeypatch.setattr(stage, "sensitivity", watched)
-    quantized = quantize_model(run.trained, run.dataset, run.recipe, tmp_path)
+def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, calibrated_vgg) -> None:
+    run, weighed = small_vgg_run, calibrated_vgg.weighed_on
+    quantized = calibrated_vgg.quantized
     train, seed = pixel_examples(run.dataset, "train").rows, run.recipe.train.seed
     sample = calibration_rows(train, run.recipe.quantize.calibration_images, seed).tolist()
     assert set(weighed) < set(sample)
@@ -62,8 +55,8 @@ def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, tmp_path, monk
     assert [record.epoch for record in quantized.history] == [0]
     float_accuracy = run.trained.history[run.trained.best].validation_accuracy
     assert quantized.history[0].validation_accuracy >= float_accuracy - LOST_AT_START
-    assert QuantizedModel.load(tmp_path) == quantized
-    arrays = read_safetensors(tmp_path / "weights.safetensors")
+    assert QuantizedModel.load(quantized.folder) == quantized
+    arrays = read_safetensors(quantized.folder / "weights.safetensors")
     graph, ranges = quantized_graph(folded(run.trained, run.recipe), quantized, "int8-qat")
     expected = snap_biases(folded(run.trained, run.recipe), ranges)
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
@@ -86,12 +79,18 @@ def test_int8_ptq_alone_is_calibrated_and_not_trained(small_vgg_run, tmp_path) -
     assert all(np.array_equal(graph.arrays[name], expected[name]) for name in expected)
 
 
-def test_training_moves_the_weights_of_int8_qat_and_not_those_of_int8_ptq(
-    small_vgg_run, tmp_path
-) -> None:
+@pytest.fixture(scope="module")
+def an_epoch(small_vgg_network, small_vgg_run, tmp_path_factory) -> tuple[Recipe, QuantizedModel]:
     run = small_vgg_run
     recipe = with_training(run.recipe, epochs=1, learning_rate=1e-4)
-    quantized = quantize_model(run.trained, run.dataset, recipe, tmp_path)
+    folder = tmp_path_factory.mktemp("an-epoch")
+    return recipe, quantize_model(run.trained, run.dataset, recipe, folder)
+
+
+def test_training_moves_the_weights_of_int8_qat_and_not_those_of_int8_ptq(
+    small_vgg_run, an_epoch
+) -> None:
+    run, (recipe, quantized) = small_vgg_run, an_epoch
     start, ranges = quantized_graph(folded(run.trained, recipe), quantized, "int8-ptq")
     trained, same = quantized_graph(folded(run.trained, recipe), quantized, "int8-qat")
     assert ranges == same
@@ -137,10 +136,8 @@ def test_a_closer_copy_with_more_mistakes_is_no_candidate(
     assert caught.value.args == ("loss", True, accuracy)
 
 
-def test_what_was_saved_computes_what_was_measured(small_vgg_run, tmp_path) -> None:
-    run = small_vgg_run
-    recipe = with_training(run.recipe, epochs=1, learning_rate=1e-4)
-    quantized = quantize_model(run.trained, run.dataset, recipe, tmp_path)
+def test_what_was_saved_computes_what_was_measured(small_vgg_run, an_epoch) -> None:
+    run, (recipe, quantized) = small_vgg_run, an_epoch
     best = quantized.history[quantized.best]
     model = qat_model(*quantized_graph(folded(run.trained, recipe), quantized, "int8-qat"))
     validation = pixel_examples(run.dataset, "validation")
@@ -149,19 +146,11 @@ def test_what_was_saved_computes_what_was_measured(small_vgg_run, tmp_path) -> N
     assert best.validation_accuracy >= quantized.history[0].validation_accuracy
 
 
-def test_calibration_sees_train_photos_alone(small_vgg_run, tmp_path, monkeypatch) -> None:
-    run, seen = small_vgg_run, []
-    real = stage.calibrate
-
-    def watched(graph, examples, *rest):
-        seen.extend(examples.rows.tolist())
-        return real(graph, examples, *rest)
-
-    monkeypatch.setattr(stage, "calibrate", watched)
-    quantized = quantize_model(run.trained, run.dataset, run.recipe, tmp_path)
+def test_calibration_sees_train_photos_alone(small_vgg_run, calibrated_vgg) -> None:
+    seen = calibrated_vgg.calibrated_on
     assert len(seen) == len(set(seen)) == 100
-    assert set(seen) <= set(run.dataset.indices("train").tolist())
-    assert "100 training images" in quantized.notes[0]
+    assert set(seen) <= set(small_vgg_run.dataset.indices("train").tolist())
+    assert "100 training images" in calibrated_vgg.quantized.notes[0]
 
 
 def left_at_six(graph, examples, prepare, preprocessing, method) -> dict[str, Affine]:
