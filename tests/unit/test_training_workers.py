@@ -84,8 +84,10 @@ def test_one_alone_waits_for_nobody() -> None:
 
 
 def test_it_can_be_interrupted() -> None:
+    # A shell starts what is in the background with SIGINT ignored, and so are its children.
     script = (
-        "import sys; from toolchain.training.workers import Workers;"
+        "import signal, sys; from toolchain.training.workers import Workers;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "w = Workers.of(sys.argv[1]); print('waits', flush=True); w.wait();"
     )
     command = [sys.executable, "-c", script, config(free_addresses(2), 0)]
@@ -93,6 +95,9 @@ def test_it_can_be_interrupted() -> None:
         assert process.stdout
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        try:
+            _, errors = process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert process.returncode in (-signal.SIGINT, 130)
     assert b"KeyboardInterrupt" in errors
