@@ -374,7 +374,7 @@ def test_no_child_outlives_the_benchmark(
     bad = truncated(good, tmp_path / "damaged.onnx")
     measure(good, bad)
     assert len(opened) == QUICK.processes + 1
-    assert all(runner._child._process.poll() is not None for runner in opened)
+    assert all(runner._process.poll() is not None for runner in opened)
 
 
 def test_the_plan_of_a_look_is_short_and_has_no_keras(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def test_killed_child_is_a_model_error(tmp_path: Path) -> None:
 def test_child_that_does_not_answer_is_a_model_error(tmp_path: Path) -> None:
     with IsolatedRunner.open(write_float_onnx(tmp_path)) as runner:
         # Opening may take seconds on a busy machine.
-        runner._child._timeout_s = 0.5
+        runner._timeout_s = 0.5
         os.kill(runner.pid, signal.SIGSTOP)
         started = time.monotonic()
         with pytest.raises(ModelError, match=r"no answer within 0\.5 s"):
@@ -121,7 +121,7 @@ def test_child_that_does_not_answer_is_a_model_error(tmp_path: Path) -> None:
 def test_a_stopped_child_cannot_block_a_large_request(tmp_path: Path) -> None:
     """A pipe holds 64 KiB: writing must end with the timeout as reading does."""
     with IsolatedRunner.open(write_float_tflite(tmp_path)) as runner:
-        runner._child._timeout_s = 0.5
+        runner._timeout_s = 0.5
         os.kill(runner.pid, signal.SIGSTOP)
         with pytest.raises(ModelError, match="no answer"):
             runner.run_tensor(np.zeros((400, 8, 8, 3), np.float32))

@@ -188,13 +188,13 @@ def run_chain(recipe: Recipe, run: Run, until: str, *, force: bool = False) -> N
             # Once: what a stage depends on may be a look at every photo in a folder.
             depends = depends_on(stage, recipe, upstream)
             key, kept = sha256_json(depends), _kept(stage, run, depends)
-            settings = sha256_json({**depends, "external": None})
             if run.is_current(stage.name, key) and not (force and stage.name == until):
                 say(f"{stage.name}: up to date")
                 kept.remove()
                 continue
             say(f"{stage.name}:")
             started = time.monotonic()
+            settings = sha256_json({**depends, "external": None})
             published = run.publish(stage.name, key, upstream, settings)
             with _interruptible(stage, run, kept), published as out:
                 stage.work(recipe, run, out, *([kept] if stage.goes_on else []))

@@ -126,10 +126,10 @@ def _write_exclude(result: Audit, path: Path) -> None:
         name: finding.kind.slug for finding in result.findings for name in finding.exclude[::-1]
     }
     excluded = result.exclude()
-    names = [name for name in excluded if fits_a_line(name)]
-    write_bytes(path, names_text((name, reasons[name]) for name in names))
-    say(f'{len(names):,} names in {path}; in the recipe: [data] exclude = "{path}"')
     broken = [name for name in excluded if not fits_a_line(name)]
+    write_bytes(path, names_text((name, reasons[name]) for name in excluded))
+    count = len(excluded) - len(broken)
+    say(f'{count:,} names in {path}; in the recipe: [data] exclude = "{path}"')
     if broken:
         say(
             f"  {len(broken):,} more cannot be listed, as a line ends within the name; rename "

@@ -103,11 +103,11 @@ def _try(variant: Variant, runs: Path) -> Trials:
 
 def _key(recipe: Recipe, run: Run, trained: str) -> str:
     """Hash of what the trials depend on; not of the exported bytes, which shipping writes anew."""
-    digests = {name: run.manifest(name) for name in ("data", "train", trained)}
+    made_from = {name: published.digest(run, name) or "" for name in ("data", "train", trained)}
     return sha256_json(
         {
             "toolchain": __version__,
-            "made_from": {name: one.digest() if one else "" for name, one in digests.items()},
+            "made_from": made_from,
             "export": recipe.section("export"),
             "benchmark": recipe.section("benchmark"),
         }

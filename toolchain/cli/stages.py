@@ -175,8 +175,7 @@ def export(recipe: Recipe, run: Run, out: Path) -> None:
     with tensorflow(run, "export"):
         from toolchain.export.stage import export_models
 
-        manifest = run.manifest("data")
-        lineage = {"data_sha256": manifest.digest() if manifest else ""}
+        lineage = {"data_sha256": published.digest(run, "data") or ""}
         export_models(
             published.trained(run),
             published.quantized(recipe, run),

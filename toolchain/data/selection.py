@@ -62,13 +62,9 @@ def select(
     names, labels = items.names, Numbers(items.labels(classes))
     refuse_two_labels(names, labels, sha256, classes)
     drawn = Choices.of(assign(sha256, labels, items.splits, section))
-    copies = leaks(names, sha256, drawn)
-    is_free = np.ones(len(items), np.bool_)
-    is_free[list(copies)] = False
-    free = np.flatnonzero(is_free)
+    copies, free, kept = taken(names, sha256, labels, drawn, section)
     unlimited = drawn.take(free)
-    kept = within(sha256.take(free), labels.take(free), unlimited, section.limit, section.seed)
-    splits, own = unlimited.take(kept), labels.take(free[kept])
+    splits, own = drawn.take(kept), labels.take(kept)
     notes = [*_limited(Counter(unlimited), Counter(splits))]
     try:
         notes += check(splits, own, classes, where)
@@ -76,7 +72,29 @@ def select(
         earlier = ((unlimited, labels.take(free)), (drawn, labels), (items.splits, labels))
         raise DataError(error.what, where, _remedy(error, *earlier)) from error
     skipped = tuple((names[place], reason) for place, reason in copies.items())
-    return Selection(free[kept], own, splits, skipped, tuple(notes))
+    return Selection(kept, own, splits, skipped, tuple(notes))
+
+
+def taken(
+    names: Sequence[str],
+    sha256: Hashes,
+    labels: Numbers,
+    splits: Choices[Split],
+    section: DataSection,
+) -> tuple[dict[int, str], Places, Places]:
+    """Which images are taken: without copies in other splits, within the limit.
+
+    Returns:
+      Place of a copy -> why it is left out; places of all others; and of those within the limit,
+      int64 [n] each, ascending.
+    """
+    copies = leaks(names, sha256, splits)
+    is_free = np.ones(len(names), np.bool_)
+    is_free[list(copies)] = False
+    free = np.flatnonzero(is_free)
+    own, drawn = labels.take(free), splits.take(free)
+    kept = within(sha256.take(free), own, drawn, section.limit, section.seed)
+    return copies, free, free[kept]
 
 
 def _remedy(lack: ThinError, unlimited: _Step, drawn: _Step, given: _Step) -> str:

@@ -44,7 +44,7 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 # Modes of 16 bits, of which the high byte is kept and a transparent grey is not heeded.
-DEEP: Final = frozenset({"I;16", "I;16B", "I;16L", "I"})
+_DEEP: Final = frozenset({"I;16", "I;16B", "I;16L", "I"})
 # Part of every cache's key: raise it when the same bytes would give other pixels than before.
 DECODER: Final = 1
 # What `Unreadable` files are told as; it may pass, unlike what their bytes are told as.
@@ -195,14 +195,20 @@ def _upright(image: Image.Image) -> Image.Image:
     return turned
 
 
+def has_alpha(image: Image.Image) -> bool:
+    """Whether pixels can be transparent, and are laid on white then."""
+    clear = "transparency" in image.info and image.mode not in _DEEP
+    return clear or image.mode in ("RGBA", "LA", "PA")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in DEEP:
+    if image.mode in _DEEP:
         grey = np.array(image)
         if image.mode == "I":
             np.clip(grey, 0, 65535, out=grey)
         grey >>= 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if has_alpha(image):
         return _on_white(image)
     # `convert` would copy what is RGB already: with exif_transpose's copy, 18 % of the time.
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image
 
-from toolchain.images.decode import DAMAGE, DEEP, FORMATS, ORIENTATION
+from toolchain.images.decode import DAMAGE, FORMATS, ORIENTATION, has_alpha
 
 SUFFIX_FORMATS: Final = {
     ".jpg": "JPEG",
@@ -73,7 +73,7 @@ def read_header(data: bytes) -> Header | None:
             width=image.width,
             height=image.height,
             bits=_bits(data, image),
-            alpha=_has_alpha(image),
+            alpha=has_alpha(image),
             animated=bool(frames),
             orientation=_orientation(image),
         )
@@ -84,11 +84,6 @@ def read_header(data: bytes) -> Header | None:
 def _bits(data: bytes, image: Image.Image) -> int:
     # Pillow opens 16-bit colour PNGs as 8-bit RGB: only the file's own byte tells.
     return data[24] if image.format == "PNG" and len(data) > 24 and data[24] == 16 else 8
-
-
-def _has_alpha(image: Image.Image) -> bool:
-    clear = "transparency" in image.info and image.mode not in DEEP
-    return clear or image.mode in ("RGBA", "LA", "PA")
 
 
 def _orientation(image: Image.Image) -> int:

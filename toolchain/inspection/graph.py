@@ -25,12 +25,13 @@ _SAME_RANK: Final = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "Relu", "Clip", "MatMul", "Add", "Identity", "Dropout"}
 )
 _MATRICES: Final = frozenset({"Flatten", "Gemm"})
-_QUANTIZE: Final = "QuantizeLinear"
-_DEQUANTIZE: Final = "DequantizeLinear"
+QUANTIZE: Final = "QuantizeLinear"
+DEQUANTIZE: Final = "DequantizeLinear"
+DENSE: Final = frozenset({"Gemm", "MatMul"})
 # Most values of a tensor that is looked into to understand an op.
 _SMALL: Final = 64
 # Longest chain that is followed; a damaged graph may have circles.
-_STEPS: Final = 16
+STEPS: Final = 16
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:
@@ -115,7 +116,7 @@ class OnnxGraph:
 
     def rank(self, name: str) -> int | None:
         """How many axes a value has, where the file says so here or further up."""
-        for _ in range(_STEPS):
+        for _ in range(STEPS):
             if name in self._ranks:
                 return self._ranks[name]
             producer = self._producers.get(name)
@@ -139,7 +140,7 @@ class OnnxGraph:
     def _source(self, node: Any, position: int) -> tuple[str, Any]:
         """The name of an op's weights as far up as they are the same, and their TensorProto."""
         name = node.input[position] if position < len(node.input) else ""
-        for _ in range(_STEPS):
+        for _ in range(STEPS):
             if (tensor := self._tensor(name)) is not None:
                 return name, tensor
             producer = self._producers.get(name)
@@ -154,7 +155,7 @@ class OnnxGraph:
             return ""
         name: str = node.input[position]
         producer = self._producers.get(name)
-        if producer is not None and producer.op_type == _DEQUANTIZE and producer.input:
+        if producer is not None and producer.op_type == DEQUANTIZE and producer.input:
             name = producer.input[0]
         return name
 
@@ -210,12 +211,12 @@ class OnnxGraph:
         """Whether the same weights come out, stored another way: moved, cast, or times a scale."""
         if node.op_type == "Mul":
             return all(self._tensor(name) is not None for name in node.input[1:])
-        return node.op_type in LAYOUT | {_DEQUANTIZE, _QUANTIZE, "Cast"}
+        return node.op_type in LAYOUT | {DEQUANTIZE, QUANTIZE, "Cast"}
 
     def ends_at(self, node: Any, edges: frozenset[str]) -> bool:
         """Whether everything after an op, up to the outputs, is layout or one of `edges`."""
         ahead = list(node.output)
-        for _ in range(_STEPS):
+        for _ in range(STEPS):
             if not ahead:
                 return True
             name = ahead.pop()
@@ -231,13 +232,13 @@ class OnnxGraph:
 
     def quantized_as(self, node: Any) -> str:
         """Dtype on the integer side of a QuantizeLinear or DequantizeLinear."""
-        told = [*node.input[2:3], *(node.input[:1] if node.op_type == _DEQUANTIZE else ())]
+        told = [*node.input[2:3], *(node.input[:1] if node.op_type == DEQUANTIZE else ())]
         for tensor in map(self._tensor, told):
             if tensor is not None:
                 return self.dtype_name(tensor.data_type)
         if number := attribute(node, "output_dtype", 0):
             return self.dtype_name(number)
-        if node.op_type == _DEQUANTIZE and node.input:
+        if node.op_type == DEQUANTIZE and node.input:
             dtype = self.dtype_of(node.input[0])
             return dtype if dtype in INTEGERS else "uint8"
         # ONNX: without a zero point the result of QuantizeLinear is uint8.
@@ -245,7 +246,7 @@ class OnnxGraph:
 
     def dtype_of(self, name: str) -> str:
         """Dtype of a value as it is stored or computed."""
-        for _ in range(_STEPS):
+        for _ in range(STEPS):
             if (tensor := self._tensor(name)) is not None:
                 return self.dtype_name(tensor.data_type)
             producer = self._producers.get(name)
@@ -261,7 +262,7 @@ class OnnxGraph:
 
     def _result_of(self, node: Any, name: str) -> str:
         """Dtype of a result that an op's type says, "" where it does not."""
-        if node.op_type == _QUANTIZE:
+        if node.op_type == QUANTIZE:
             return self.quantized_as(node)
         if node.op_type == "DynamicQuantizeLinear":
             return "uint8" if name == node.output[0] else "float32"

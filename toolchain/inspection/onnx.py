@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from toolchain.contract import TensorSpec
 from toolchain.errors import ModelError
-from toolchain.inspection.graph import INTEGER_OPS, LAYOUT, OnnxGraph
+from toolchain.inspection.graph import DENSE, INTEGER_OPS, LAYOUT, OnnxGraph
 from toolchain.inspection.kinds import INTEGERS, kind_of
 from toolchain.inspection.overflow import products_of
 from toolchain.inspection.qdq import (
@@ -65,7 +65,6 @@ _EDGES: Final = _ROUNDING | {"Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "TopK
 _NO_ARITHMETIC: Final = _ROUNDING | LAYOUT | {"Shape", "Size", "ReorderInput", "ReorderOutput"}
 # Text that is no UTF-8 is met where it is read, long after the file was parsed.
 _DAMAGE: Final = (ValueError, IndexError, TypeError)
-_DENSE: Final = frozenset({"Gemm", "MatMul"})
 _FLOATS: Final = frozenset({"float16", "float32", "float64", "bfloat16"})
 
 
@@ -194,7 +193,7 @@ def _kind(node: Any, graph: OnnxGraph, weights: str, around: tuple[str, str]) ->
         return "w8"
     if node.op_type == _PACKED:
         return f"w{next((one.i for one in node.attribute if one.name == 'bits'), 4)}"
-    at_edge = node.op_type in _DENSE and inside in INTEGERS and graph.ends_at(node, _EDGES)
+    at_edge = node.op_type in DENSE and inside in INTEGERS and graph.ends_at(node, _EDGES)
     # onnxruntime's QGemm and MatMulIntegerToFloat give float results of integer arithmetic.
     kind = kind_of(weights, inside, inside if at_edge else outside)
     return "mixed" if kind == "int8" and not is_integer_layer(graph, node) else kind

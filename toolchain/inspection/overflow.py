@@ -26,9 +26,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.inspection.graph import OnnxGraph, attribute
+from toolchain.inspection.graph import DENSE, OnnxGraph, attribute
 from toolchain.inspection.kinds import INTEGERS
-from toolchain.inspection.qdq import PASSED, dequantizer, dtype_into, is_integer_layer
+from toolchain.inspection.qdq import EIGHT_BITS, PASSED, dequantizer, dtype_into, is_integer_layer
 from toolchain.inspection.scheme import OpSummary
 
 # What is known of an integer layer, as `Inspection` calls it.
@@ -48,9 +48,7 @@ _DYNAMIC: Final = {
     "DynamicQuantizeMatMul": 1,
 }
 _KERNELS: Final = _QDQ | _INTEGER | _DYNAMIC
-_DENSE: Final = frozenset({"Gemm", "MatMul"})
 _CONVOLUTIONS: Final = frozenset({"Conv", "QLinearConv"})
-_EIGHT_BITS: Final = frozenset({"uint8", "int8"})
 # Ops that onnxruntime takes out of a graph where they change nothing, or makes part of the next.
 _VANISHING: Final = frozenset(
     {"Add", "Cast", "Concat", "Div", "Dropout", "Expand", "Flatten", "Mul", "Pad", "Sub"}
@@ -101,9 +99,9 @@ def _verdict(node: Any, op: OpSummary, graph: OnnxGraph, kernels: _Kernels) -> s
     data, kernel = _operands(node, graph)
     if node.op_type in _QDQ and data == "uint8" and kernel.startswith("float"):
         # onnxruntime quantizes it on its own, where the result is quantized too.
-        quantized = node.op_type != "MatMul" and op.activation_out in _EIGHT_BITS
+        quantized = node.op_type != "MatMul" and op.activation_out in EIGHT_BITS
         return _UNPROVEN if quantized else ""
-    if not {data, kernel} <= _EIGHT_BITS:
+    if not {data, kernel} <= EIGHT_BITS:
         return ""
     verdict = _PROVEN if kernel in (data, "int8") else _UNPROVEN
     if (data, kernel) == ("uint8", "int8") and node.op_type != "ConvInteger":
@@ -114,7 +112,7 @@ def _verdict(node: Any, op: OpSummary, graph: OnnxGraph, kernels: _Kernels) -> s
 
 def _is_weight_only(node: Any, graph: OnnxGraph) -> bool:
     """Whether a dense layer has float data and a matrix of integers behind DequantizeLinear."""
-    if node.op_type not in _DENSE or attribute(node, "transB", 0):
+    if node.op_type not in DENSE or attribute(node, "transB", 0):
         return False
     kernel = dequantizer(graph, node, 1).found
     if kernel is None or graph.quantized_as(kernel) not in INTEGERS:
@@ -129,7 +127,7 @@ def _operands(node: Any, graph: OnnxGraph) -> tuple[str, str]:
     data = dtype_into(graph, node, 0, PASSED | _VANISHING)
     if node.op_type in _QDQ and data == "int8":
         return "uint8", kernel
-    if node.op_type in _DYNAMIC and data not in _EIGHT_BITS:
+    if node.op_type in _DYNAMIC and data not in EIGHT_BITS:
         return "uint8", kernel
     return data, kernel
 

@@ -13,7 +13,14 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from toolchain.inspection.graph import LAYOUT, OnnxGraph, attribute
+from toolchain.inspection.graph import (
+    DEQUANTIZE,
+    LAYOUT,
+    QUANTIZE,
+    STEPS,
+    OnnxGraph,
+    attribute,
+)
 
 EIGHT_BITS: Final = frozenset({"uint8", "int8"})
 # Quantization is moved through these (Flatten is not one of them), or they are taken out before.
@@ -37,10 +44,6 @@ _OTHERS: Final = {
 }
 # These have it only where scale and zero point stay what they are.
 _ALIKE: Final = frozenset({"Resize", "ReduceMax", "ReduceMin"})
-_QUANTIZE: Final = "QuantizeLinear"
-_DEQUANTIZE: Final = "DequantizeLinear"
-# Longest chain that is followed; a damaged graph may have circles.
-_STEPS: Final = 16
 _RANGES: Final = {
     name: (int(np.iinfo(name).min), int(np.iinfo(name).max))
     for name in ("uint8", "int8", "uint16", "int16")
@@ -67,11 +70,11 @@ def dequantizer(
     """The DequantizeLinear that an op's input comes from; ops that are `passed` do not count."""
     name = node.input[position] if position < len(node.input) else ""
     between: list[Any] = []
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         producer = graph.producer(name)
         if producer is None or not producer.input:
             break
-        if producer.op_type == _DEQUANTIZE:
+        if producer.op_type == DEQUANTIZE:
             return Walk(producer, name, between)
         if producer.op_type not in passed and not _is_taken_out(graph, producer, node):
             break
@@ -86,7 +89,7 @@ def _is_taken_out(graph: OnnxGraph, node: Any, reader: Any) -> bool:
     """Whether an op before another is made part of it: zeros around an image, a Cast of nothing."""
     if node.op_type == "Cast":
         source = graph.producer(node.input[0])
-        is_float = source is not None and source.op_type == _DEQUANTIZE
+        is_float = source is not None and source.op_type == DEQUANTIZE
         return is_float and attribute(node, "to", 0) == 1 and _has_float_scale(graph, source)
     if node.op_type != "Pad" or reader.op_type != "Conv" or len(graph.readers(node.output[0])) > 1:
         return False
@@ -109,11 +112,11 @@ def quantizer(graph: OnnxGraph, node: Any, name: str) -> Walk:
     merged. An activation is dropped directly behind the op, and only where rounding does its work.
     """
     between: list[Any] = []
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         readers = graph.readers(name)
-        if graph.is_output(name) or not readers or node.op_type == _DEQUANTIZE:
+        if graph.is_output(name) or not readers or node.op_type == DEQUANTIZE:
             break
-        if all(one.op_type == _QUANTIZE and one.input[0] == name for one in readers):
+        if all(one.op_type == QUANTIZE and one.input[0] == name for one in readers):
             is_one = _are_merged(graph, readers) and all(
                 is_absorbed(graph, one, readers[0], 0.5)
                 for one in between
@@ -184,7 +187,7 @@ def dtype_into(graph: OnnxGraph, node: Any, position: int, passed: frozenset[str
     """Dtype of an op's data before their DequantizeLinear; "" where there are none."""
     if position >= len(node.input):
         return ""
-    if node.op_type == _QUANTIZE:
+    if node.op_type == QUANTIZE:
         return graph.dtype_of(node.input[position])
     walk = dequantizer(graph, node, position, passed)
     return graph.dtype_of(walk.end) if walk.found is None else graph.quantized_as(walk.found)
@@ -231,7 +234,7 @@ def _gives_floats(graph: OnnxGraph, node: Any) -> bool:
     readers = graph.readers(node.output[0])
     if node.op_type == "MatMul" and any(one.op_type == "Add" for one in readers):
         return False
-    return not any(one.op_type in _ACTIVATIONS | {_QUANTIZE} for one in readers)
+    return not any(one.op_type in _ACTIVATIONS | {QUANTIZE} for one in readers)
 
 
 def is_integer_op(graph: OnnxGraph, node: Any) -> bool:
@@ -275,5 +278,5 @@ def is_dropped(graph: OnnxGraph, node: Any) -> bool:
     if node.op_type not in _ACTIVATIONS or not node.output:
         return False
     readers = graph.readers(node.output[0])
-    is_rounded = bool(readers) and all(one.op_type == _QUANTIZE for one in readers)
+    is_rounded = bool(readers) and all(one.op_type == QUANTIZE for one in readers)
     return is_rounded and all(is_absorbed(graph, node, one, 0.0) for one in readers)

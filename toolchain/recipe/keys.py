@@ -7,12 +7,11 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from toolchain.recipe.sections import SECTIONS
+from toolchain.recipe.setting import KIND_NAMES
 from toolchain.recipe.write import toml_value
-
-_KINDS: Final = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def _of_kind(kind: Any, meta: Mapping[str, Any]) -> str:
         return ", ".join((*meta["choices"], *(f"{one}NAME" for one in meta["prefixes"])))
     if kind in (int, float) and meta["low"] is not None:
         return f"{meta['low']:g} to {meta['high']:g}" if kind is float else _whole(meta)
-    return _KINDS[kind]
+    return KIND_NAMES[kind]
 
 
 def _whole(meta: Mapping[str, Any]) -> str:

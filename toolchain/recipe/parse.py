@@ -15,6 +15,7 @@ from typing import Any, Final
 from toolchain.errors import InputError, RecipeError, is_printable
 from toolchain.recipe.defaults import cross_check, resolve
 from toolchain.recipe.sections import SECTIONS, Recipe
+from toolchain.recipe.setting import KIND_NAMES
 
 MAX_BYTES: Final = 64 * 1024
 # tomllib takes quadratic time over the parts of one dotted key: 8 s for 20,000 of them, 40 KB.
@@ -145,7 +146,7 @@ def _value(
     if float in accepted and int not in accepted and type(value) is int:
         value = float(value) if abs(value) < 2**53 else value
     if type(value) not in accepted:
-        names = " or ".join(_KIND_NAMES[typing.get_origin(kind) or kind] for kind in accepted)
+        names = " or ".join(KIND_NAMES[typing.get_origin(kind) or kind] for kind in accepted)
         mistakes.append(f"{where}: expected {names}, received {_show(value)}")
         return value
     _bounds(where, value, field.metadata, mistakes)
@@ -195,16 +196,6 @@ def _named(
         name: _value(f"{where}.{name[:60]}", value, item, field, mistakes)
         for name, value in table.items()
     }
-
-
-_KIND_NAMES: Final = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    tuple: "a list",
-    Mapping: "a table",
-}
 
 
 def _bounds(where: str, value: Any, meta: Any, mistakes: list[str]) -> None:

@@ -23,7 +23,7 @@ from toolchain.contract import (
 )
 from toolchain.errors import ModelError
 from toolchain.files import sha256_file
-from toolchain.runtimes.protobuf import fields
+from toolchain.runtimes.protobuf import fields, mapped
 
 FORMATS: Final = {".tflite": "tflite", ".onnx": "onnx"}
 MAX_MODEL_BYTES: Final = 2 * 1024**3
@@ -174,7 +174,7 @@ def _buffer_text(buffer: Any) -> str:
 
 def _onnx_metadata(path: Path) -> str | None:
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with mapped(path) as data:
             for number, place in fields(data, range(len(data))):
                 if number == _METADATA_PROPS and isinstance(place, range):
                     entry = dict(fields(data, place))

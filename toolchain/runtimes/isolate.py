@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
@@ -33,7 +32,7 @@ WORKER: Final = "toolchain.runtimes.worker"
 _IMAGES_A_REQUEST: Final = 16
 
 
-class IsolatedRunner:
+class IsolatedRunner(Child):
     """A file opened in its own child process; satisfies `base.Runner`.
 
     Attributes:
@@ -85,14 +84,11 @@ class IsolatedRunner:
         timeout_s: float,
         worker: str,
     ) -> None:
-        self._path = path
         self.first_ms = float("nan")
-        self._child = Child(
-            worker, path, memory_mib=memory_mib, timeout_s=timeout_s, doing="loaded"
-        )
+        super().__init__(worker, path, memory_mib=memory_mib, timeout_s=timeout_s, doing="loaded")
         try:
             where = os.fspath(path.absolute())
-            reply, _ = self._ask("open", path=where, threads=threads, provider=provider)
+            reply, _ = self.ask("open", path=where, threads=threads, provider=provider)
             self.contract = parse_contract(reply["contract"], str(path))
             self.runtime, self.provider = str(reply["runtime"]), str(reply["provider"])
             self.load_ms = float(reply["load_ms"])
@@ -100,7 +96,7 @@ class IsolatedRunner:
         except BaseException:
             self.close()
             raise
-        self._child.doing = "run"
+        self.doing = "run"
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classify: uint8 [n, size, size, 3] RGB -> probabilities, float32 [n, classes].
@@ -112,13 +108,13 @@ class IsolatedRunner:
         parts = [np.empty((0, len(self.contract.labels)), np.float32)]
         for start in range(0, len(pixels), _IMAGES_A_REQUEST):
             part = np.asarray(pixels[start : start + _IMAGES_A_REQUEST])
-            _, results = self._ask("run", part)
+            _, results = self.ask("run", part)
             parts.append(self._probabilities(results, len(part)))
         return np.concatenate(parts)
 
     def run_tensor(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """One inference of an input made by `base.to_input`; the output as the file stores it."""
-        _, results = self._ask("run_tensor", tensor)
+        _, results = self.ask("run_tensor", tensor)
         return results[0]
 
     def prepare(self, pixels: NDArray[np.uint8]) -> bool:
@@ -127,7 +123,7 @@ class IsolatedRunner:
         Returns:
           Whether the batch goes through the graph at once, not one image after the other.
         """
-        reply, _ = self._ask("prepare", np.asarray(pixels))
+        reply, _ = self.ask("prepare", np.asarray(pixels))
         return bool(reply["taken"])
 
     def time(self, runs: int) -> NDArray[np.int64]:
@@ -135,33 +131,13 @@ class IsolatedRunner:
 
         The clock runs in the child, around the inference alone. `timeout_s` holds for all of them.
         """
-        _, results = self._ask("time", runs=runs)
+        _, results = self.ask("time", runs=runs)
         return results[0].astype(np.int64)
 
     def peak_mib(self) -> float:
         """Highest resident memory of the child so far, MiB."""
-        reply, _ = self._ask("peak")
+        reply, _ = self.ask("peak")
         return float(reply["peak_mib"])
-
-    @property
-    def pid(self) -> int:
-        """Process id of the child."""
-        return self._child.pid
-
-    def close(self) -> None:
-        """End the child; may be called twice."""
-        self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _probabilities(self, results: list[NDArray[Any]], count: int) -> NDArray[np.float32]:
         # The child applied the contract already; what it sends is checked like any foreign data.
@@ -175,8 +151,9 @@ class IsolatedRunner:
             return to_probabilities(plain, self.contract, str(self._path))
         return plain
 
-    def _ask(self, ask: str, *arrays: NDArray[Any], **fields: Any) -> Message:
-        reply, results = self._child.ask(ask, *arrays, **fields)
+    def ask(self, ask: str, *arrays: NDArray[Any], **fields: Any) -> Message:
+        """See `Child.ask`; keeps what the reply says of the first inference."""
+        reply, results = super().ask(ask, *arrays, **fields)
         if reply.get("first_ms") is not None:
             self.first_ms = float(reply["first_ms"])
         return reply, results

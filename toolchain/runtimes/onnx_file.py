@@ -13,7 +13,7 @@ from typing import Final
 
 from toolchain.errors import ModelError
 from toolchain.runtimes.carried import damaged
-from toolchain.runtimes.protobuf import fields
+from toolchain.runtimes.protobuf import fields, mapped
 
 # Message -> number of a field -> message in it, on every way to a tensor
 # (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
@@ -36,7 +36,7 @@ def require_one_file(path: Path) -> None:
       ModelError: one does not, or the file is damaged.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with mapped(path) as data:
             outside = _tensor_outside(data)
     except (IndexError, ValueError) as error:
         raise damaged(path, error) from error

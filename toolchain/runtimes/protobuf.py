@@ -6,12 +6,21 @@ evil file can do here is to raise.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 _VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}
 _MAX_TAG: Final = 1 << 32
+
+
+@contextlib.contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """The bytes of a file, which are not read before they are looked at."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
 
 def fields(data: mmap.mmap, place: range) -> Iterator[tuple[int, int | range]]:

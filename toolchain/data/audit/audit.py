@@ -7,16 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from toolchain.columns import Choices, Numbers
 from toolchain.data.audit.classes import class_findings
 from toolchain.data.audit.copies import Placed, exact_findings, kept_of_each, near_findings
 from toolchain.data.audit.findings import Audit, Finding, Kind
 from toolchain.data.audit.near import NearGroup, near_groups
 from toolchain.data.audit.scan import Scan, scan
-from toolchain.data.duplicates import leaks
-from toolchain.data.limit import within
+from toolchain.data.selection import taken
 from toolchain.data.source import MISSING, open_source
 from toolchain.data.sources.base import Source
 from toolchain.data.split import assign
@@ -71,12 +68,9 @@ def audited_source(recipe: Recipe) -> Source:
 def _counts(
     classes: Sequence[str], labels: Numbers, placed: Placed, section: DataSection
 ) -> dict[str, dict[str, int]]:
-    """Of the images that the data stage takes: without copies in other splits, within the limit."""
-    copies = leaks(placed.items.names, placed.sha256, placed.splits)
-    free = np.delete(np.arange(len(placed.items)), list(copies))
-    sha256, own, splits = placed.sha256.take(free), labels.take(free), placed.splits.take(free)
-    kept = within(sha256, own, splits, section.limit, section.seed)
-    counts = Counter(zip(splits.take(kept), own.take(kept), strict=True))
+    """Of the images that the data stage takes, how many each split has of each class."""
+    _, _, kept = taken(placed.items.names, placed.sha256, labels, placed.splits, section)
+    counts = Counter(zip(placed.splits.take(kept), labels.take(kept), strict=True))
     return {
         split: {name: counts[split, label] for label, name in enumerate(classes)}
         for split in SPLITS
