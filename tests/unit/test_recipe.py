@@ -326,12 +326,12 @@ def test_a_recipe_that_is_not_small_is_refused(write, content):
         b"[data\n",
         b"x = [" + b"\n[" * 20_000,
         b"x = [" + b"\n[" * 15_000 + b"\n]" * 15_001,
-        b"x = " + b"9" * 4_090,
-        b"x = " + b"[\n" + b"9" * 4_096,
-        b"[data]\npath = 'p'\n" + (b"[train]\nepochs" + b".a" * 2_000 + b" = 1\n"),
-        b"\n".join(b"x%d" % line + b".a" * 2_000 + b" = 1" for line in range(15)),
-        b"[" + b"a." * 2_000 + b"a]\n",
-        b"[data]\npath = 'p'\n[train]\nepochs = 0x" + b"f" * 4_000,
+        b"x = " + b"9" * 2_040,
+        b"x = " + b"[\n" + b"9" * 2_048,
+        b"[data]\npath = 'p'\n" + (b"[train]\nepochs" + b".a" * 1_000 + b" = 1\n"),
+        b"\n".join(b"x%d" % line + b".a" * 1_000 + b" = 1" for line in range(31)),
+        b"[" + b"a." * 1_000 + b"a]\n",
+        b"[data]\npath = 'p'\n[train]\nepochs = 0x" + b"f" * 2_000,
         b"\x00" * 100,
     ],
     ids=[
@@ -340,8 +340,8 @@ def test_a_recipe_that_is_not_small_is_refused(write, content):
         "unclosed",
         "open brackets",
         "deep list",
-        "4090 digits",
-        "4096 digits in a list",
+        "2040 digits",
+        "2048 digits in a list",
         "deep value",
         "many deep keys",
         "deep table",
@@ -402,6 +402,7 @@ TABLES = st.dictionaries(
 @settings(max_examples=600)
 @given(TABLES, st.lists(st.text(max_size=30), max_size=2))
 @example({"fine_tune": {"start": math.nan}, "data": {"path": "x"}}, [])
+@example({"augment": {"mixup": "much"}}, [])
 def test_any_table_is_a_recipe_or_a_recipe_error(table, overrides):
     try:
         recipe = parse_recipe(table, name="a", overrides=overrides)
@@ -419,6 +420,18 @@ def test_any_bytes_are_a_recipe_or_an_input_error(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(InputError):
         load_recipe(path)
+
+
+def test_a_key_of_a_wrong_type_is_told_once_and_nothing_follows_from_it():
+    data = {"path": 5, "validation": "half", "test": 0.8}
+    train = {"schedule": "plateau", "patience": "long"}
+    found = mistakes({"data": data, "augment": {"mixup": "much"}, "train": train})
+    assert sorted(found) == [
+        "augment.mixup: expected a number, received 'much'",
+        "data.path: expected text, received 5",
+        "data.validation: expected a number, received 'half'",
+        "train.patience: expected a whole number, received 'long'",
+    ]
 
 
 def test_a_table_inside_a_section_is_typed_like_a_section():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Final
 
 from toolchain.recipe.backbones import BACKBONES, Backbone
@@ -63,15 +62,13 @@ def cross_check(recipe: Recipe) -> list[str]:
     """Mistakes that lie between two keys, each as one sentence."""
     mistakes: list[str] = []
     data, start = recipe.data, recipe.fine_tune.start
-    if not data.path and not str(data.source).startswith(WITHOUT_PATH):
+    if not data.path and not data.source.startswith(WITHOUT_PATH):
         mistakes.append("data.path: expected the folder or archive of the photos, received none")
-    if isinstance(data.validation, float) and isinstance(data.test, float):
-        held_out = data.validation + data.test
-        if held_out > 0.9:
-            mistakes.append(
-                f"data.validation + data.test: expected at most 0.9, received {held_out:.2f}"
-            )
-    if isinstance(start, float) and math.isfinite(start) and not 0.0 <= start <= 1.0:
+    if (held_out := data.validation + data.test) > 0.9:
+        mistakes.append(
+            f"data.validation + data.test: expected at most 0.9, received {held_out:.2f}"
+        )
+    if isinstance(start, float) and not 0.0 <= start <= 1.0:
         mistakes.append(f"fine_tune.start: expected a share of 0.0 to 1.0, received {start}")
     if 0.0 < recipe.augment.mixup < LEAST_MIXUP:
         mistakes.append(
@@ -114,8 +111,8 @@ def _quantize_mistakes(recipe: Recipe) -> list[str]:
             f"quantize.skip_layers: expected no {LAST_LAYER}, whose output would be float, with "
             f"export.int8_io = uint8, received {LAST_LAYER}"
         )
-    backbone = BACKBONES.get(str(recipe.model.backbone))
-    if backbone is not None and asked.skip_layers:
+    if asked.skip_layers:
+        backbone = BACKBONES[recipe.model.backbone]
         known = layers_of(recipe, len(recipe.model.blocks or backbone.blocks))
         mistakes += skip_mistakes(asked.skip_layers, known)
     return mistakes
@@ -138,9 +135,7 @@ def _views_mistakes(recipe: Recipe) -> list[str]:
 
 def _backbone_mistakes(recipe: Recipe) -> list[str]:
     mistakes, model = [], recipe.model
-    backbone = BACKBONES.get(str(model.backbone))
-    if backbone is None:
-        return []
+    backbone = BACKBONES[model.backbone]
     if not backbone.has_alpha and model.alpha not in (None, 1.0):
         mistakes.append(f"model.alpha: {model.backbone} has none, received {model.alpha}")
     if backbone.has_alpha and model.alpha is not None and model.alpha not in ALPHAS:
@@ -172,7 +167,7 @@ def _block_mistakes(recipe: Recipe, backbone: Backbone) -> list[str]:
             f"model.blocks: {recipe.model.backbone} has blocks of its own, received {list(blocks)}"
         ]
     # A pooling layer halves the sides; what is left must be a pixel at least.
-    if isinstance(size, int) and size < 2 ** len(blocks or backbone.blocks):
+    if size < 2 ** len(blocks or backbone.blocks):
         most = size.bit_length() - 1
         return [
             f"model.blocks: expected at most {most} for {size} pixels, each halves the sides, "
@@ -184,8 +179,7 @@ def _block_mistakes(recipe: Recipe, backbone: Backbone) -> list[str]:
 def _plateau_mistakes(recipe: Recipe) -> list[str]:
     train, epochs = recipe.train, recipe.train.plateau_epochs
     asked = "plateau" in (train.schedule, recipe.fine_tune.schedule)
-    are_numbers = isinstance(train.patience, int) and isinstance(epochs, int)
-    if asked and are_numbers and epochs >= train.patience:
+    if asked and epochs >= train.patience:
         return [
             f"train.plateau_epochs: expected fewer than train.patience, {train.patience}, which "
             f"would end training before the rate falls, received {epochs}"
