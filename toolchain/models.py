@@ -41,16 +41,17 @@ def locate(path: str, folder: str) -> Path:
 
     Whoever opens it finds out why it cannot be: nothing is raised here.
     """
-    here, root = _expanded(path), os.environ.get("TOOLCHAIN_DATA")
+    here, root = expanded(path), os.environ.get("TOOLCHAIN_DATA")
     if root and not here.is_absolute() and not _exists(here):
-        there = _expanded(root) / folder / path
+        there = expanded(root) / folder / path
         if _exists(there):
             return there
     return here
 
 
-# pathlib raises where a user is unknown, a folder is closed or a name too long; these do not.
-def _expanded(path: str) -> Path:
+def expanded(path: str | Path) -> Path:
+    """Where a path that begins with ~ leads; itself where nobody is called so, or has no home."""
+    # pathlib raises there, and `exists` where a folder is closed or a name too long; these do not.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 

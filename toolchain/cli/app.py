@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -21,7 +22,7 @@ from toolchain.cli.keys import keys
 from toolchain.cli.predict import predict
 from toolchain.cli.tune import tune
 from toolchain.cli.verify import verify
-from toolchain.errors import ExitCode, ToolchainError
+from toolchain.errors import ExitCode, InputError, MachineError, ToolchainError, printable
 
 app = typer.Typer(
     name="toolchain",
@@ -32,6 +33,18 @@ app = typer.Typer(
     # Drawing help with rich costs 0.2 s of imports; plain text reads as well.
     rich_markup_mode=None,
     epilog="A first run that needs no photos: toolchain run",
+)
+
+# What the system says of a path that was given, wherever it is first looked at, and of itself.
+_OF_A_PATH: Final = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
+_OF_THE_MACHINE: Final = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
 )
 
 
@@ -70,11 +83,20 @@ def main() -> None:
         app(standalone_mode=True)
     except ToolchainError as error:
         _fail(error, list(error.lines()), error.exit_code, debug)
-    except KeyboardInterrupt as error:
-        _fail(error, ["interrupted"], ExitCode.INTERRUPTED, debug)
+    except SystemExit as ended:
+        # All that Typer leaves of Ctrl-C.
+        if ended.code != ExitCode.INTERRUPTED:
+            raise
+        _fail(ended, ["interrupted"], ExitCode.INTERRUPTED, debug)
     except MemoryError as error:
         lines = ["error: out of memory", "  give smaller batches: --set train.batch_size=8"]
         _fail(error, lines, ExitCode.MACHINE, debug)
+    except OSError as error:
+        told = _of_the_system(error)
+        if told is None:
+            _fail(error, _bug(error), ExitCode.BUG, debug)
+        else:
+            _fail(error, told.lines(), told.exit_code, debug)
     except Exception as error:
         _fail(error, _bug(error), ExitCode.BUG, debug)
 
@@ -90,10 +112,21 @@ def _fail(error: BaseException, lines: list[str], code: int, debug: bool) -> Non
     sys.exit(int(code))
 
 
+def _of_the_system(error: OSError) -> ToolchainError | None:
+    """What is no mistake of ours: a path that cannot be opened, a disk that is full."""
+    where = "" if error.filename is None else str(error.filename)
+    if error.errno in _OF_A_PATH:
+        remedy = "check the path, and that the folders above it may be entered"
+        return InputError(f"the path cannot be used: {error.strerror}", where, remedy)
+    if error.errno in _OF_THE_MACHINE:
+        return MachineError(f"this machine cannot go on: {error.strerror}", where)
+    return None
+
+
 def _bug(error: Exception) -> list[str]:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
-    text = " ".join(str(error).split())[:200]
+    text = printable(" ".join(str(error).split()))[:200]
     return [
         f"error: this is a mistake in the toolchain: {type(error).__name__}: {text}",
         f"  at {place}",
