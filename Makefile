@@ -11,13 +11,11 @@ SHELL := /bin/bash
 BIN := .venv/bin
 STAMP := .venv/.installed$(if $(GPU),-gpu)
 LOCK := requirements/$(if $(GPU),gpu,train).lock
-# DATA goes through the environment, so that spaces, quotes and ~ in a path come out as typed.
-export DATA
-HASH := \#
-WHAT := $(if $(DATA),--data "$${DATA/$(HASH)\~\//$$HOME/}",--recipe "$(RECIPE)")
+# Through the environment, so that spaces and quotes come out as typed; the toolchain reads ~.
+export DATA RECIPE RUNS FOR
 TOOLCHAIN := $(BIN)/toolchain
-CHANGES = $(foreach one,$(SET),--set '$(one)')
-OPTIONS = $(WHAT) --runs "$(RUNS)" $(CHANGES)
+CHANGES = $(foreach one,$(SET),--set '$(subst ','\'',$(one))')
+OPTIONS = $(if $(DATA),--data "$$DATA",--recipe "$$RECIPE") --runs "$$RUNS" $(CHANGES)
 
 .DEFAULT_GOAL := help
 # Stages of one run share its folder, which one process holds at a time.
@@ -36,7 +34,7 @@ help: ## this list
 data:      $(STAMP) ## photos found, decoded once and split
 	@$(TOOLCHAIN) data build $(OPTIONS)
 audit:     $(STAMP) ## what is wrong with the photos, as a table and audit.html
-	@$(TOOLCHAIN) data check $(if $(DATA),"$${DATA/$(HASH)\~\//$$HOME/}",--recipe "$(RECIPE)") $(CHANGES) --html audit.html
+	@$(TOOLCHAIN) data check $(if $(DATA),"$$DATA",--recipe "$$RECIPE") $(CHANGES) --html audit.html
 preview:   $(STAMP) ## photos as training will see them, in preview.png
 	@$(TOOLCHAIN) data preview $(OPTIONS)
 
@@ -55,7 +53,7 @@ $(STAGES): $(STAMP)
 FOR ?= web
 .PHONY: bundle
 bundle: $(STAMP) ## files and code for FOR=android, ios, web or server
-	@$(TOOLCHAIN) bundle $(OPTIONS) --for "$(FOR)"
+	@$(TOOLCHAIN) bundle $(OPTIONS) --for "$$FOR"
 
 .PHONY: install
 install: $(STAMP) ## the pinned environment in .venv

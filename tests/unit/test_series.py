@@ -14,7 +14,7 @@ from report_values import run_values
 from typer.testing import CliRunner
 
 from toolchain.cli import series, stage_commands
-from toolchain.cli.options import find_recipe, find_recipes
+from toolchain.cli.options import at_home, find_recipe, find_recipes
 from toolchain.errors import GateError, InputError
 from toolchain.models import models_folder, shipped_recipes
 from toolchain.recipe import Recipe
@@ -132,3 +132,39 @@ def test_every_shipped_recipe_has_a_run_and_a_card_of_its_own() -> None:
     assert len({recipe.name for recipe in recipes}) == len(recipes)
     for name in shipped_recipes():
         assert name in (models_folder() / name.split("/")[0] / "README.md").read_text()
+
+
+def test_a_recipe_beside_photos_is_refused_and_not_passed_over(family: Path) -> None:
+    with pytest.raises(InputError, match="--recipe or --data, received both") as caught:
+        find_recipe(str(family / "2-b.toml"), "photos", None)
+    assert "--set data.path" in caught.value.remedy
+
+
+def test_no_recipe_named_is_that_of_the_digits() -> None:
+    assert find_recipe("", "", None).name == "digits"
+
+
+def test_a_folder_without_recipes_hides_none_that_comes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits" / "train").mkdir(parents=True)
+    assert find_recipe("digits", "", None).data.source == "digits"
+    (tmp_path / "digits" / "recipe.toml").write_text('[data]\npath = "mine"\n')
+    assert find_recipe("digits", "", None).data.path == "mine"
+
+
+def test_a_path_at_home_is_read_by_the_command(
+    call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.toml").write_text('[data]\nsource = "digits"\n')
+    assert find_recipe("~/one.toml", "", None).name == "one"
+    assert at_home(Path("~/my runs")) == tmp_path / "my runs"
+    call.runs = tmp_path / "runs"
+    app = typer.Typer()
+    app.command()(stage_commands.run)
+    done = CliRunner().invoke(app, ["digits", "mnist-vgg16", "--runs=~/runs"])
+    assert done.exit_code == 0, done.exception
+    assert call.ran == ["digits", "mnist-vgg16"]

@@ -96,7 +96,7 @@ def _chosen(targets: list[Path], recipe: str, data: str, overrides: list[str] | 
 
     if not (recipe or data) and (run := benchmarking.first_run(targets)):
         return published.recipe(run, overrides)
-    return find_recipe(recipe or "digits", data, overrides)
+    return find_recipe(recipe, data, overrides)
 
 
 def _give(result: Benchmark, output: Path | None, as_json: bool) -> None:

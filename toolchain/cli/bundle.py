@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolchain.cli.answer import print_json
-from toolchain.cli.options import DataOption, JsonOption, RecipeOption, RunsOption, SetOption
+from toolchain.cli.options import (
+    DataOption,
+    JsonOption,
+    RecipeOption,
+    RunsOption,
+    SetOption,
+    at_home,
+)
 
 if TYPE_CHECKING:
     from toolchain.bundle import Bundle, Offer
@@ -30,7 +37,7 @@ def bundle(
     run_folder: Annotated[
         Path | None, typer.Argument(metavar="RUN", help="A run's folder, instead of a recipe.")
     ] = None,
-    recipe: RecipeOption = "digits",
+    recipe: RecipeOption = "",
     data: DataOption = "",
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,
@@ -38,7 +45,8 @@ def bundle(
         str, typer.Option("--precision", help="Of the model files; else the best for the kind.")
     ] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the bundles, else RUN/bundle.")
+        Path | None,
+        typer.Option("--out", help="Folder for the bundles, else RUN/bundle.", callback=at_home),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,10 +56,17 @@ def bundle(
     """
     from toolchain.bundle import make_bundle
     from toolchain.cli.options import find_recipe, open_run
+    from toolchain.errors import InputError
     from toolchain.files import sha256_json
     from toolchain.run import Run
     from toolchain.terminal import working
 
+    if run_folder and (recipe or data):
+        raise InputError(
+            "expected a run's folder or --recipe or --data, received more than one of them",
+            str(run_folder),
+            "leave out the others",
+        )
     run = Run.at(run_folder) if run_folder else open_run(find_recipe(recipe, data, overrides), runs)
     bundles = Run.at(out or run.folder / "bundle")
     # Before the locks: they make the folders that they lie in, those of a mistyped run too.

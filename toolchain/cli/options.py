@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from toolchain.errors import InputError
-from toolchain.models import RECIPE_NAME, locate, models_folder, shipped_recipes
+from toolchain.models import RECIPE_NAME, expanded, locate, models_folder, shipped_recipes
 from toolchain.recipe import Recipe, load_recipe
 from toolchain.run import Run
 
+DEFAULT_RECIPE: Final = "digits"
 RecipeOption = Annotated[
     str,
     typer.Option(
-        "--recipe", "-r", help="A recipe file, or the name of one that comes along, like digits."
+        "--recipe",
+        "-r",
+        help="A recipe file, or the name of one that comes along, like digits.",
+        show_default=DEFAULT_RECIPE,
     ),
 ]
 DataOption = Annotated[
     str,
     typer.Option("--data", help="Your photos instead of a recipe: folder, archive, table or .npz."),
 ]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the results.")]
+
+
+def at_home(folder: Path | None) -> Path | None:
+    """What ~ means in a folder that is made: no shell reads it in --runs=~/x, nor within quotes."""
+    return None if folder is None else expanded(folder)
+
+
+RunsOption = Annotated[
+    Path, typer.Option("--runs", help="Folder that holds the results.", callback=at_home)
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key of the recipe, like train.epochs=5. Repeatable."),
@@ -37,14 +50,19 @@ def find_recipe(recipe: str, data: str, overrides: list[str] | None) -> Recipe:
     """The recipe a command means: of the user's own photos, a file, or one that comes along.
 
     Raises:
-      InputError: both or neither are there.
+      InputError: both are given, or there is none.
       RecipeError: the recipe has mistakes.
     """
+    if data and recipe:
+        raise InputError(
+            "expected --recipe or --data, received both",
+            remedy="for a recipe with other photos: --recipe FILE --set data.path=PHOTOS",
+        )
     if data:
         from toolchain.cli.draft import draft_recipe
 
         return draft_recipe(Path(data), overrides).recipe
-    files = _files_meant(recipe)
+    files = _files_meant(recipe or DEFAULT_RECIPE)
     if len(files) > 1:
         raise InputError(
             f"expected one recipe, received a folder of {len(files)}",
@@ -80,22 +98,20 @@ def _files_meant(name: str) -> list[Path]:
     Raises:
       InputError: there is none.
     """
-    path = Path(name)
-    known = shipped_recipes()
-    if not path.exists():
-        path = known.get(name, models_folder() / name)
-    if path.is_file():
-        return [path]
-    if (path / RECIPE_NAME).is_file():
-        return [path / RECIPE_NAME]
-    several = sorted(path.glob("*.toml"))
-    if not several:
-        raise InputError(
-            f"expected a recipe file or one of {', '.join(known)}, received {name!r}",
-            str(Path(name).absolute()),
-            "write one for your photos: toolchain init PHOTOS",
-        )
-    return several
+    here, known = expanded(name), shipped_recipes()
+    # A folder of that name that holds no recipe, such as a run's, hides none that comes along.
+    for path in (here, known.get(name, models_folder() / name)):
+        if path.is_file():
+            return [path]
+        if (path / RECIPE_NAME).is_file():
+            return [path / RECIPE_NAME]
+        if several := sorted(path.glob("*.toml")):
+            return several
+    raise InputError(
+        f"expected a recipe file or one of {', '.join(known)}, received {name!r}",
+        str(here.absolute()),
+        "write one for your photos: toolchain init PHOTOS",
+    )
 
 
 def open_run(recipe: Recipe, runs: Path) -> Run:

@@ -10,6 +10,7 @@ import typer
 
 from toolchain.cli.answer import print_json
 from toolchain.cli.options import (
+    DEFAULT_RECIPE,
     DataOption,
     ForceOption,
     JsonOption,
@@ -65,7 +66,7 @@ def stage_command(stage: str) -> Callable[..., None]:
     """A command that brings the chain up to date up to this stage."""
 
     def command(
-        recipe: RecipeOption = "digits",
+        recipe: RecipeOption = "",
         data: DataOption = "",
         runs: RunsOption = Path("runs"),
         overrides: SetOption = None,
@@ -85,22 +86,22 @@ def run(
             help="Instead of --recipe: recipes, or folders of several, in order.",
         ),
     ] = None,
-    recipe: RecipeOption = "digits",
+    recipe: RecipeOption = "",
     data: DataOption = "",
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    if recipes and (data or recipe != "digits"):
+    if recipes and (data or recipe):
         raise InputError(
             f"expected recipes or {'--data' if data else '--recipe'}, received both",
             remedy="for example: toolchain run digits cats-vs-dogs-mobilenetv2",
         )
     if data:
-        chosen = [find_recipe("", data, overrides)]
+        chosen = [find_recipe(recipe, data, overrides)]
     else:
-        chosen = find_recipes(recipes or [recipe], overrides)
+        chosen = find_recipes(recipes or [recipe or DEFAULT_RECIPE], overrides)
     if len(chosen) == 1:
         _bring("report", chosen[0], runs, force=force, as_json=as_json)
         return
@@ -114,7 +115,7 @@ def run(
 
 
 def quantize(
-    recipe: RecipeOption = "digits",
+    recipe: RecipeOption = "",
     data: DataOption = "",
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,

@@ -49,7 +49,7 @@ _OF_A_RUN: Final = {
 
 def verify(
     context: typer.Context,
-    recipe: RecipeOption = "digits",
+    recipe: RecipeOption = "",
     data: DataOption = "",
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,
