@@ -246,6 +246,22 @@ def test_overrides_win_and_keep_the_rest():
     assert recipe.model.weights == "none"
 
 
+@pytest.mark.parametrize("day", ["2024-05-01", "07:32:00", "2024-05-01T07:32:00"])
+def test_a_folder_called_like_a_date_needs_no_quotes(day):
+    assert parse(SMALLEST, f"data.path={day}").data.path == day
+
+
+def test_a_second_line_of_an_override_is_not_dropped():
+    assert mistakes(SMALLEST, "train.epochs=5\nx = 1") == [
+        "train.epochs: expected a whole number, received '5\\nx = 1'"
+    ]
+
+
+def test_a_mark_before_the_first_byte_is_no_mistake(write):
+    path = write(b"\xef\xbb\xbf" + b'[data]\npath = "photos"\n')
+    assert load_recipe(path).data.path == "photos"
+
+
 def test_overrides_do_not_change_the_table_that_was_passed():
     table = {"data": {"path": "photos"}, "train": {"epochs": 3}}
     parse(table, "train.epochs=7")

@@ -9,6 +9,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +35,8 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     where = str(path)
     data = _read(path)
     try:
-        table = tomllib.loads(data.decode())
+        # Editors of Windows put a mark before the first byte.
+        table = tomllib.loads(data.decode("utf-8-sig"))
     # ValueError: bad TOML, bad UTF-8, or a decimal number of more than 4,300 digits.
     except (ValueError, RecursionError) as error:
         raise RecipeError([f"not valid TOML: {error}"], where) from error
@@ -107,16 +109,22 @@ def _override(table: dict[str, Any], text: str, mistakes: list[str]) -> None:
     if not equals or not all(path):
         mistakes.append(f"--set {text}: expected section.key=value")
         return
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):
-        parsed = value
     inner = table
     for part in path[:-1]:
         step = inner.get(part, {})
         inner[part] = dict(step) if isinstance(step, dict) else {}
         inner = inner[part]
-    inner[path[-1]] = parsed
+    inner[path[-1]] = _typed(value)
+
+
+def _typed(text: str) -> Any:
+    """A value as in TOML, else the text itself: quotes may be left out where text is expected."""
+    try:
+        (value,) = tomllib.loads(f"value = {text}").values()
+    except (ValueError, RecursionError):
+        return text
+    # No key is a date, and a folder may be called like one.
+    return text if isinstance(value, date | time) else value
 
 
 def _section(cls: type[Any], prefix: str, table: Any, mistakes: list[str]) -> Any:
