@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from toolchain import __version__
-from toolchain.errors import InputError, ModelError
+from toolchain.errors import InputError, MachineError, ModelError
 from toolchain.files import sha256_file, sha256_json, sync, write_text, writing
 
 MANIFEST: Final = "manifest.json"
@@ -251,6 +251,7 @@ class Run:
 
         Raises:
           InputError: another process is working in it.
+          MachineError: it cannot be written, or its file system has no locks.
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -258,11 +259,18 @@ class Run:
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise InputError(
                     "another process is working on this run", str(self.folder), "wait for its end"
                 ) from error
-            self._sweep()
+            except OSError as error:
+                raise MachineError(
+                    f"the folder cannot be locked: {error.strerror}",
+                    str(self.folder),
+                    "give one on another disk with --runs",
+                ) from error
+            with writing(self.folder):
+                self._sweep()
             yield
 
     def _sweep(self) -> None:
@@ -304,5 +312,6 @@ def _entry_json(entry: FileEntry) -> dict[str, Any]:
 
 
 def typed_command() -> str:
-    """What was typed: it re-makes what is being made."""
-    return shlex.join(["toolchain", *sys.argv[1:]])
+    """What was typed: it re-makes what is being made. Bytes that are no UTF-8 are escaped."""
+    typed = shlex.join(["toolchain", *sys.argv[1:]])
+    return typed.encode(errors="backslashreplace").decode()

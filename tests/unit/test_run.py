@@ -17,7 +17,7 @@ import pytest
 
 from toolchain.errors import ExitCode, InputError, MachineError, ModelError
 from toolchain.files import sha256_file, sha256_json, try_writing, write_text, writing
-from toolchain.run import MANIFEST, Run
+from toolchain.run import MANIFEST, Run, typed_command
 
 KILLS = 12
 KILL_SEED = 20_251
@@ -236,6 +236,36 @@ def test_an_empty_folder_is_taken(run):
     run.stage("train").mkdir(parents=True)
     publish(run)
     assert run.is_current("train", "k1")
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.EWOULDBLOCK, InputError), (errno.ENOLCK, MachineError)]
+)
+def test_a_disk_without_locks_is_no_second_process(run, number, error, monkeypatch):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("toolchain.run.fcntl.flock", flock)
+    with pytest.raises(error) as caught, run.lock():
+        pytest.fail("not locked")
+    assert ("another process" in caught.value.what) == (error is InputError)
+
+
+def test_a_stray_that_cannot_be_removed_is_told(run, monkeypatch):
+    def unlink(*_, **__):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    run.folder.mkdir(parents=True)
+    (run.folder / ".x.json.tmp-7").touch()
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(MachineError, match="cannot write"), run.lock():
+        pytest.fail("it was swept")
+
+
+def test_a_command_of_bytes_that_are_no_utf8_can_be_written(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["toolchain", "run", "--runs", "r\udcff"])
+    write_text(tmp_path / "page", typed_command())
+    assert (tmp_path / "page").read_text() == r"toolchain run --runs 'r\udcff'"
 
 
 def test_the_sweep_leaves_what_only_looks_like_a_stray(run):
