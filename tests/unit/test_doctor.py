@@ -209,6 +209,13 @@ def test_toolchain_data(tmp_path: Path) -> None:
     assert checks.data_folder(str(tmp_path / "none")).state == "note"
 
 
+def test_a_home_that_nobody_has_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = "~nobody-of-this-name/data"
+    monkeypatch.setenv("TOOLCHAIN_DATA", named)
+    assert checks.data_folder(named).state == "note"
+    assert checks.weights().state == "ok"
+
+
 def test_weights_at_hand_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "mine.h5").touch()

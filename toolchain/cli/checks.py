@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from toolchain import __version__
 from toolchain.cli import packages
 from toolchain.errors import MachineError
-from toolchain.models import embedded_backbone
+from toolchain.models import embedded_backbone, expanded
 from toolchain.training.workers import VARIABLE as WORKERS
 from toolchain.training.workers import Workers
 
@@ -250,10 +250,10 @@ def data_folder(named: str) -> Check:
     """TOOLCHAIN_DATA: where datasets and weights are looked for before anything is downloaded."""
     if not named:
         return Check("TOOLCHAIN_DATA", "ok", "not set; it may name a folder of datasets/, weights/")
-    root = Path(named).expanduser()
-    counts = [f"{part}/ {_count(root / part)}" for part in ("datasets", "weights")]
+    root = expanded(named)
     if not root.is_dir():
         return Check("TOOLCHAIN_DATA", "note", f"{named} is no folder", "correct or unset it")
+    counts = [f"{part}/ {_count(root / part)}" for part in ("datasets", "weights")]
     return Check("TOOLCHAIN_DATA", "ok", f"{named}: {', '.join(counts)}")
 
 
@@ -265,9 +265,9 @@ def _count(folder: Path) -> str:
 
 def weights() -> Check:
     """Backbones that a run can start from without a download."""
-    folders = [Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"]
+    folders = [Path(os.environ.get("KERAS_HOME") or expanded("~/.keras")) / "models"]
     if named := os.environ.get("TOOLCHAIN_DATA"):
-        folders.insert(0, Path(named).expanduser() / "weights")
+        folders.insert(0, expanded(named) / "weights")
     found = [embedded_backbone().name] if embedded_backbone().is_file() else []
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -277,7 +277,7 @@ def weights() -> Check:
             "weights",
             "note",
             "none at hand: the first run downloads them, or set model.weights",
-            "see: toolchain train --help",
+            "see: toolchain keys model.weights",
         )
     return Check("weights", "ok", ", ".join(found))
 
