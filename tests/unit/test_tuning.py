@@ -49,7 +49,7 @@ TRIALS = (
 
 
 def test_variants_are_every_width_with_every_size_the_cheapest_first() -> None:
-    made, untried = make_variants(base(), [1.0, 0.35], [160, 96, 96], ["fp32"], ["onnx"])
+    made, untried = make_variants(base(), [1.0, 0.35], [160, 96, 96])
     assert [(one.alpha, one.size) for one in made] == [
         (0.35, 96),
         (0.35, 160),
@@ -60,12 +60,11 @@ def test_variants_are_every_width_with_every_size_the_cheapest_first() -> None:
     recipe = made[0].recipe
     assert recipe.name == made[0].name == "cats-a0.35-s96"
     assert (recipe.model.alpha, recipe.input.size) == (0.35, 96)
-    assert (recipe.export.precisions, recipe.export.formats) == (("fp32",), ("onnx",))
-    assert recipe.data == base().data
+    assert (recipe.data, recipe.export) == (base().data, base().export)
 
 
 def test_what_no_recipe_may_say_is_told_and_not_dropped() -> None:
-    made, untried = make_variants(base(), [0.35, 0.4], [96, 8], ["fp32"], ["onnx"])
+    made, untried = make_variants(base(), [0.35, 0.4], [96, 8])
     assert [one.name for one in made] == ["cats-a0.35-s96"]
     assert {one.variant for one in untried} == {"cats-a0.35-s8", "cats-a0.4-s8", "cats-a0.4-s96"}
     assert any("0.4" in one.reason for one in untried)
@@ -73,7 +72,7 @@ def test_what_no_recipe_may_say_is_told_and_not_dropped() -> None:
 
 def test_embedded_weights_fit_one_width_and_size() -> None:
     embedded = base(weights="embedded")
-    made, untried = make_variants(embedded, [0.35, 0.5], [48, 96], ["fp32"], ["onnx"])
+    made, untried = make_variants(embedded, [0.35, 0.5], [48, 96])
     assert [one.name for one in made] == ["cats-a0.35-s48"]
     reasons = {one.variant: one.reason for one in untried}
     assert "48 pixels" in reasons["cats-a0.35-s96"]
@@ -81,7 +80,7 @@ def test_embedded_weights_fit_one_width_and_size() -> None:
 
 
 def test_a_backbone_without_widths_is_varied_in_size() -> None:
-    made, _ = make_variants(base(backbone="vgg16"), [0.35, 1.0], [96, 150], ["fp32"], ["onnx"])
+    made, _ = make_variants(base(backbone="vgg16"), [0.35, 1.0], [96, 150])
     assert [(one.name, one.alpha) for one in made] == [("cats-s96", None), ("cats-s150", None)]
 
 
@@ -125,7 +124,7 @@ def test_the_front_is_of_latency_or_of_size() -> None:
 
 
 def test_what_cannot_fit_is_not_trained() -> None:
-    made, _ = make_variants(base(), [0.35, 0.5], [96, 160], ["fp32"], ["onnx"])
+    made, _ = make_variants(base(), [0.35, 0.5], [96, 160])
     names = {one.name: one for one in made}
     slow = [trial(0.35, 160, 0.9, 4.0, 1.6), trial(0.35, 160, 0.9, 3.0, 0.5, "int8-qat")]
     budget = Budget(max_ms=2)

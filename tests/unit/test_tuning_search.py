@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import in_process
 from test_tuning import base, trial
 
 from toolchain.cli import search
-from toolchain.errors import GateError, MachineError, ModelError
+from toolchain.errors import ExitCode, GateError, MachineError, ModelError
 from toolchain.recipe import load_recipe
 from toolchain.tuning.values import Budget, Trials
 from toolchain.values import FileVerification, Interval, Verification
@@ -51,9 +52,8 @@ class Stages:
 
     def search(self, budget: Budget):
         return search.search(
-            self.recipe, self.folder, alphas=[0.35, 1.0], sizes=[96, 160], precisions=["fp32"],
-            formats=["tflite"], budget=budget,
-        )  # fmt: skip
+            self.recipe, self.folder, alphas=[0.35, 1.0], sizes=[96, 160], budget=budget
+        )
 
 
 @pytest.fixture
@@ -143,3 +143,21 @@ def test_nothing_within_the_budget_is_a_missed_gate_with_a_page(stages: Stages) 
         stages.search(Budget(max_ms=0.1))
     assert stages.ran == []
     assert "No file is within" in (stages.folder / "cats-tune.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--formats", "tflit"), "export.formats: expected one of tflite, onnx"),
+        (("--precisions", "int8"), "export.precisions: expected one of"),
+        (("--alphas", "0.36", "--sizes", "48"), "a width and a size that a recipe may have"),
+        (("--alphas", ","), "numbers with commas between"),
+    ],
+)
+def test_what_cannot_be_tried_is_wrong_input_and_no_missed_gate(
+    options: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    done = in_process("tune", *options, cwd=tmp_path)
+    assert done.returncode == ExitCode.INPUT
+    assert words in done.stderr
+    assert not any(tmp_path.iterdir())

@@ -11,8 +11,8 @@ from typing import Any, Final
 from toolchain import __version__
 from toolchain.cli import published
 from toolchain.cli.chain import needed, run_chain
-from toolchain.errors import GateError, MachineError, ModelError
-from toolchain.files import sha256_json, write_text
+from toolchain.errors import GateError, InputError, MachineError, ModelError
+from toolchain.files import sha256_json, write_text, writing
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command
@@ -38,17 +38,22 @@ def search(
     *,
     alphas: Sequence[float],
     sizes: Sequence[int],
-    precisions: Sequence[str],
-    formats: Sequence[str],
     budget: Budget,
 ) -> dict[str, Any]:
     """Try every variant, choose by validation accuracy, verify the chosen one; gives plain data.
 
     Raises:
+      InputError: there is no variant that a recipe may say.
       GateError: no file is within the budget, or the chosen one misses a gate on the test split.
       ToolchainError: from the stages.
     """
-    variants, untried = make_variants(base, alphas, sizes, precisions, formats)
+    variants, untried = make_variants(base, alphas, sizes)
+    if not variants:
+        raise InputError(
+            f"expected a width and a size that a recipe may have: {untried[0].reason}",
+            untried[0].variant,
+            "give others with --alphas and --sizes",
+        )
     tried: list[Trials] = []
     left_out = [*untried]
     unreachable: list[str] = []
@@ -189,7 +194,8 @@ def _conclude(
 
 def _ship(found: Tuning, variants: Sequence[Variant], base: Recipe, runs: Path) -> dict[str, Any]:
     """Write the page and the recipe, then verify, time and report the chosen file's run."""
-    runs.mkdir(parents=True, exist_ok=True)
+    with writing(runs):
+        runs.mkdir(parents=True, exist_ok=True)
     page = write_tuning(found, runs)
     table(f"search within {found.budget}", HEADER, [cells(found, at) for at in order(found)])
     for one in found.untried:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
@@ -25,7 +26,7 @@ _SIZES: Final = "96,128,160"
 
 
 def tune(
-    recipe: RecipeOption = "digits",
+    recipe: RecipeOption = "",
     data: DataOption = "",
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,
@@ -63,14 +64,14 @@ def tune(
     for name, bound in (("--max-ms", max_ms), ("--max-mb", max_mb)):
         if bound is not None and not bound > 0:
             raise InputError(f"expected a number above 0, received {bound:g}", name)
-    base = find_recipe(recipe, data, overrides)
+    files = {"export.precisions": _words(precisions), "export.formats": _words(formats)}
+    changes = [f"{key}={json.dumps(words)}" for key, words in files.items() if words]
+    base = find_recipe(recipe, data, [*(overrides or ()), *changes])
     found = search(
         base,
         runs,
         alphas=_numbers(alphas, "--alphas", float),
         sizes=[*_numbers(sizes, "--sizes", int), int(base.input.size or 0)],
-        precisions=_words(precisions) or base.export.precisions,
-        formats=_words(formats) or base.export.formats,
         budget=Budget(max_ms, max_mb),
     )
     if as_json:
@@ -79,11 +80,12 @@ def tune(
 
 def _numbers(text: str, option: str, kind: Callable[[str], Number]) -> list[Number]:
     try:
-        return [kind(part) for part in _words(text)]
-    except ValueError as error:
-        raise InputError(
-            f"expected numbers with commas between, received {text!r}", option
-        ) from error
+        numbers = [kind(part) for part in _words(text)]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise InputError(f"expected numbers with commas between, received {text!r}", option)
+    return numbers
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -35,14 +35,11 @@ def make_variants(
     base: Recipe,
     alphas: Sequence[float],
     sizes: Sequence[int],
-    precisions: Sequence[str],
-    formats: Sequence[str],
 ) -> tuple[tuple[Variant, ...], tuple[Untried, ...]]:
     """Every alpha with every size, the cheapest first; those that no recipe may say are untried.
 
     Args:
       base: all else is as it says. A backbone without an alpha is varied in size alone.
-      precisions, formats: files that each variant exports.
     """
     has_alpha = BACKBONES[base.model.backbone].has_alpha
     widths: list[float | None] = [*sorted(set(alphas))] if has_alpha else [None]
@@ -56,7 +53,7 @@ def make_variants(
                 untried.append(Untried(name, alpha, size, reason))
                 continue
             try:
-                recipe = _varied(base, name, alpha, size, precisions, formats)
+                recipe = _varied(base, name, alpha, size)
             except RecipeError as error:
                 untried.append(Untried(name, alpha, size, "; ".join(error.mistakes)))
                 continue
@@ -65,14 +62,7 @@ def make_variants(
     return tuple(variants), tuple(untried)
 
 
-def _varied(
-    base: Recipe,
-    name: str,
-    alpha: float | None,
-    size: int,
-    precisions: Sequence[str],
-    formats: Sequence[str],
-) -> Recipe:
+def _varied(base: Recipe, name: str, alpha: float | None, size: int) -> Recipe:
     import tomllib
 
     table = tomllib.loads(recipe_toml(base))
@@ -80,7 +70,6 @@ def _varied(
     table.setdefault("input", {})["size"] = size
     if alpha is not None:
         table.setdefault("model", {})["alpha"] = float(alpha)
-    table.setdefault("export", {}).update(precisions=list(precisions), formats=list(formats))
     return parse_recipe(table, name=name)
 
 
