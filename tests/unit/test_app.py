@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import typer
@@ -78,3 +80,29 @@ def test_a_mistake_of_ours_cannot_drive_the_terminal(monkeypatch: pytest.MonkeyP
     done = in_process("keys")
     assert done.returncode == ExitCode.BUG
     assert "\x1b" not in done.stderr
+
+
+def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in getattr(group, "commands", {}).items():
+        yield (*words, name), command
+        yield from commands(command, (*words, name))
+
+
+def test_every_command_has_an_example_that_can_be_typed() -> None:
+    root = typer.main.get_command(app.app)
+    known = dict(commands(root))
+    assert ("data", "check") in known
+    for words, command in known.items():
+        examples = [
+            line.removeprefix("Example: ")
+            for line in command.help.splitlines()
+            if line.startswith("Example: ")
+        ]
+        assert examples, words
+        for example in examples:
+            _, *typed = shlex.split(example)
+            named = max(
+                (one for one in known if tuple(typed[: len(one)]) == one), key=len, default=()
+            )
+            assert named[: len(words)] == words, example
+            known[named].make_context("toolchain", typed[len(named) :])

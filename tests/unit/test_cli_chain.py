@@ -83,7 +83,7 @@ def test_the_next_stage_is_told(
     told: list[str] = []
     monkeypatch.setattr(chain, "say", told.append)
     say_next(until, recipe_for(*precisions))
-    assert told == ([f"next: make {following}"] if following else [])
+    assert told == ([f"next: {following}, with the same options"] if following else [])
 
 
 def test_forms_are_tried_after_what_they_are_forms_of() -> None:

@@ -76,6 +76,17 @@ def test_the_command_writes_it_and_says_what_to_type_next(tmp_path: Path) -> Non
     assert (recipe.name, recipe.data.path) == ("pets", str(tmp_path / "pets.tar.gz"))
 
 
+def test_what_to_type_next_can_be_pasted(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", class_folders())
+    done = in_process(
+        "init", "pets", "-o", "~/my recipes/it.toml", cwd=tmp_path, HOME=str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "my recipes" / "it.toml"
+    assert path.is_file()
+    assert f"next: toolchain run --recipe '{path}'" in done.stderr
+
+
 def test_photos_are_found_in_the_folder_of_data_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

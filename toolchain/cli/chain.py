@@ -240,11 +240,11 @@ def _interruptible(stage: Stage, run: Run, kept: Unfinished) -> Iterator[None]:
 
 
 def say_next(until: str, recipe: Recipe) -> None:
-    """Which command follows."""
+    """Which stage follows, by whatever command this one was: a recipe's own, or of make."""
     done = [stage.name for stage in needed(until, recipe)]
     left = [stage.name for stage in needed("report", recipe) if stage.name not in done]
     if left:
-        say(f"next: make {left[0]}")
+        say(f"next: {left[0]}, with the same options")
 
 
 def describe(run: Run, until: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolchain.cli.answer import print_json
-from toolchain.cli.options import JsonOption, RunsOption
+from toolchain.cli.options import JsonOption, RunsOption, at_home
 from toolchain.errors import InputError
+from toolchain.files import writing
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, given
 from toolchain.run import Run, typed_command
@@ -29,7 +31,11 @@ def compare(
     runs: RunsOption = Path("runs"),
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for comparison.html, .md and .json; default --runs."),
+        typer.Option(
+            "--out",
+            help="Folder for comparison.html, .md and .json; default --runs.",
+            callback=at_home,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,7 +70,8 @@ def compare_finished(found: Sequence[Run], folder: Path) -> ComparedRuns:
         _require_current(run)
     command = typed_command()
     made = compare_runs([run_values(recipe_of(run), run, command) for run in found], command)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_comparison(made, folder)
     table("comparison on the test split", HEADER, rows(made))
     say(f"  {verdict(made)}")
@@ -78,11 +85,11 @@ def _require_current(run: Run) -> None:
 
     run.require("report", "report.json")
     if not published.belongs(run, "report"):
+        recipe, runs = str(run.stage("export") / RECIPE_FILE), str(run.folder.parent)
         raise InputError(
             "expected a finished run, found stages that are newer than its report",
             str(run.folder),
-            f"run: toolchain report --recipe {run.stage('export') / RECIPE_FILE} "
-            f"--runs {run.folder.parent}",
+            "run: " + shlex.join(["toolchain", "report", "--recipe", recipe, "--runs", runs]),
         )
 
 

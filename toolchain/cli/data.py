@@ -30,7 +30,8 @@ _FIRST_CLASSES = 12
 
 app = typer.Typer(
     name="data",
-    help="Build a dataset, check photos, preview what training will see.",
+    help="Build a dataset, check photos, preview what training will see.\n\n"
+    "Example: toolchain data check ~/photos",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -120,6 +121,7 @@ def _write_page(result: Audit, recipe: Recipe, path: Path) -> None:
 def _write_exclude(result: Audit, path: Path) -> None:
     from toolchain.data.exclude import fits_a_line, names_text
     from toolchain.files import write_bytes
+    from toolchain.recipe.write import toml_value
     from toolchain.terminal import say
 
     reasons = {
@@ -129,7 +131,7 @@ def _write_exclude(result: Audit, path: Path) -> None:
     broken = [name for name in excluded if not fits_a_line(name)]
     write_bytes(path, names_text((name, reasons[name]) for name in excluded))
     count = len(excluded) - len(broken)
-    say(f'{count:,} names in {path}; in the recipe: [data] exclude = "{path}"')
+    say(f"{count:,} names in {path}; in the recipe: [data] exclude = {toml_value(str(path))}")
     if broken:
         say(
             f"  {len(broken):,} more cannot be listed, as a line ends within the name; rename "
@@ -180,7 +182,7 @@ def _classes(result: Audit) -> str:
 
 @app.command()
 def preview(
-    recipe: RecipeOption = "digits",
+    recipe: RecipeOption = "",
     data: DataOption = "",
     runs: RunsOption = Path("runs"),
     overrides: SetOption = None,

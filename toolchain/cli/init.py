@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from toolchain.cli.answer import print_json
 from toolchain.cli.options import JsonOption
 from toolchain.errors import InputError
+from toolchain.models import expanded
 
 
 def init(
@@ -32,13 +34,13 @@ def init(
     from toolchain.terminal import say
 
     draft = draft_recipe(Path(photos))
-    path = Path(output) if output else Path("models") / draft.recipe.name / "recipe.toml"
+    path = expanded(output) if output else Path("models") / draft.recipe.name / "recipe.toml"
     _make_room(path, overwrite=overwrite)
     write_text(path, draft.text)
     for assumption in draft.assumptions:
         say(f"  {assumption}")
     say(f"wrote {path}")
-    say(f"next: toolchain run --recipe {path}")
+    say(f"next: toolchain run --recipe {shlex.quote(str(path))}")
     if as_json:
         print_json({"recipe": str(path), "assumed": list(draft.assumptions)})
 
