@@ -450,6 +450,10 @@ def test_a_key_of_a_wrong_type_is_told_once_and_nothing_follows_from_it():
     ]
 
 
+def test_a_section_of_a_wrong_type_is_told_once():
+    assert mistakes({"data": 5}) == ["data: expected a table [data], received 5"]
+
+
 def test_a_table_inside_a_section_is_typed_like_a_section():
     data = {"path": "photos", "limit": {"train": 3000, "test": 10}}
     limit = parse({"data": data}).data.limit

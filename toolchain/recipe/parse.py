@@ -81,18 +81,22 @@ def parse_recipe(
             values[key] = _section(SECTIONS[key], key, value, mistakes)
     recipe = Recipe(name=name, **values)
     told = {mistake.partition(":")[0] for mistake in mistakes}
-    # "data.validation + data.test: ..." says nothing new where one of both was told of.
-    mistakes += [
-        mistake
-        for mistake in cross_check(recipe)
-        if told.isdisjoint(mistake.partition(":")[0].split(" + "))
-    ]
+    mistakes += [one for one in cross_check(recipe) if told.isdisjoint(_concerned(one))]
     if len(mistakes) > MAX_MISTAKES:
         rest = len(mistakes) - MAX_MISTAKES
         mistakes[MAX_MISTAKES:] = [f"{rest:,} more mistakes are not shown"]
     if mistakes:
         raise RecipeError(mistakes, where)
     return resolve(recipe)
+
+
+def _concerned(mistake: str) -> set[str]:
+    """The keys of a mistake and the sections around them: where one was told of, it follows.
+
+    "data.validation + data.test: ..." is about two keys and [data].
+    """
+    keys = [key.split(".") for key in mistake.partition(":")[0].split(" + ")]
+    return {".".join(parts[:end]) for parts in keys for end in range(1, len(parts) + 1)}
 
 
 def _name(value: Any, mistakes: list[str]) -> str:
