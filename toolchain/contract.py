@@ -314,5 +314,7 @@ def read_contract_file(folder: Path) -> dict[str, ContractEntry]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
-            f"the contract file cannot be read: {error}", str(path), "export the model again"
+            f"the contract file cannot be read: {getattr(error, 'strerror', None) or error}",
+            str(path),
+            "give the folder of an export, or export the model again",
         ) from error

@@ -10,7 +10,9 @@ ToolchainError
 ├── MachineError      4   disk, memory, a missing extra, provider or download
 └── StoppedError    130   Ctrl-C while a stage of a run was at work
 
-Anything else that escapes is our own bug and ends with 1; Ctrl-C elsewhere ends with 130 too.
+What the system refuses, wherever it is met, ends with 2 where a path is at fault and with 4 where
+the machine is. Anything else that escapes is our own bug and ends with 1; Ctrl-C elsewhere ends
+with 130 too.
 """
 
 from __future__ import annotations

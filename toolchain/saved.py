@@ -57,7 +57,9 @@ def load_value(path: Path, remedy: str = _REMEDY) -> Any:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot be read: {error}", str(path), remedy) from error
+        # The system's own text has the path in it, which is told beside it.
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot be read: {why}", str(path), remedy) from error
 
 
 def load_as(kind: type[Value], path: Path, *, remedy: str = _REMEDY, **given: Any) -> Value:

@@ -82,6 +82,21 @@ def test_a_mistake_of_ours_cannot_drive_the_terminal(monkeypatch: pytest.MonkeyP
     assert "\x1b" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("verify", "--contract", "nosuch"), ("benchmark", "--against", "nosuch")]
+)
+def test_a_file_that_is_missing_is_named_once(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = in_process(*arguments, cwd=tmp_path)
+    assert done.returncode == ExitCode.INPUT
+    assert done.stderr.count("nosuch") == 1
+
+
+def test_a_log_is_kept_in_one_run(tmp_path: Path) -> None:
+    done = in_process("benchmark", "--import", "log.txt", "one", "two", cwd=tmp_path)
+    assert done.returncode == ExitCode.INPUT
+    assert "one RUN" in done.stderr
+
+
 def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, command in getattr(group, "commands", {}).items():
         yield (*words, name), command

@@ -216,6 +216,13 @@ def test_a_home_that_nobody_has_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> 
     assert checks.weights().state == "ok"
 
 
+def test_a_folder_of_data_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "datasets").touch()
+    found = checks.data_folder(str(tmp_path)).found
+    assert "datasets/ cannot be read (Not a directory)" in found
+    assert "weights/ missing" in found
+
+
 def test_weights_at_hand_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "mine.h5").touch()

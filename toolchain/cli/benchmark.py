@@ -18,6 +18,7 @@ from toolchain.cli.options import (
     find_recipe,
     open_run,
 )
+from toolchain.errors import InputError
 
 if TYPE_CHECKING:
     from toolchain.measurement import Benchmark
@@ -69,6 +70,11 @@ def benchmark(
     from toolchain.files import try_writing
     from toolchain.measurement import load_benchmark
 
+    if log and targets and len(targets) > 1:
+        raise InputError(
+            f"expected one RUN that --import keeps the log in, received {len(targets)}",
+            remedy="import it once for each",
+        )
     # A slip in either is told now and not after minutes of timing.
     baseline = load_benchmark(against) if against else None
     if output:

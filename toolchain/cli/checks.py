@@ -258,9 +258,13 @@ def data_folder(named: str) -> Check:
 
 
 def _count(folder: Path) -> str:
-    if not folder.is_dir():
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
         return "missing"
-    return f"{sum(not path.name.startswith('.') for path in folder.iterdir())} entries"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return f"{sum(not name.startswith('.') for name in names)} entries"
 
 
 def weights() -> Check:
