@@ -278,10 +278,8 @@ class Run:
             name = _STRAY.fullmatch(stray.name)
             if name is None:
                 continue
-            if name["what"] == "tmp" and not stray.is_dir():
-                stray.unlink(missing_ok=True)
-            elif name["what"] == "tmp":
-                shutil.rmtree(stray, ignore_errors=True)
+            if name["what"] == "tmp":
+                _discard(stray)
             elif _made_by(name["of"], stray):
                 # Killed between the two renames: the complete old folder goes back to its name.
                 if not (final := self.stage(name["of"])).exists():
@@ -293,7 +291,15 @@ def _remove(old: Path, aside: Path) -> None:
     """Remove a folder under a name that says it is of no use, should this be killed halfway."""
     if old.exists():
         old.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        _discard(aside)
+
+
+def _discard(stray: Path) -> None:
+    """Remove a folder or a file; of a link, which may lead to another disk, the link alone."""
+    if stray.is_dir() and not stray.is_symlink():
+        shutil.rmtree(stray, ignore_errors=True)
+    else:
+        stray.unlink(missing_ok=True)
 
 
 def _made_by(stage: str, folder: Path) -> bool:

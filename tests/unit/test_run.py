@@ -268,6 +268,21 @@ def test_a_command_of_bytes_that_are_no_utf8_can_be_written(run, monkeypatch, tm
     assert (tmp_path / "page").read_text() == r"toolchain run --runs 'r\udcff'"
 
 
+def test_a_stage_behind_a_link_is_replaced_without_a_trace(run, tmp_path):
+    publish(run)
+    elsewhere = tmp_path / "elsewhere"
+    run.stage("train").rename(elsewhere)
+    run.stage("train").symlink_to(elsewhere)
+    publish(run, key="k2")
+    assert run.manifest("train").key == "k2"
+    assert strays(run) == []
+    assert (elsewhere / MANIFEST).is_file()
+    (run.folder / ".train.tmp-7").symlink_to(elsewhere)
+    with run.lock():
+        assert strays(run) == [".lock"]
+    assert (elsewhere / MANIFEST).is_file()
+
+
 def test_the_sweep_leaves_what_only_looks_like_a_stray(run):
     publish(run)
     kept = [".keep.tmp-old", ".notes.old-draft", ".mine.old-7"]
