@@ -25,9 +25,10 @@ _REFUSED: Final = (
     errno.EACCES,
     errno.EPERM,
     errno.EIO,
-    # A file stands where the folder should be, or the name is too long.
+    # A file stands where the folder should be, links lead in a circle, or the name is too long.
     errno.ENOTDIR,
     errno.EEXIST,
+    errno.ELOOP,
     errno.ENAMETOOLONG,
 )
 # Where a file should be there is a folder, or no folder for it. Of a single file alone: while a

@@ -91,6 +91,14 @@ def test_a_file_that_is_missing_is_named_once(arguments: tuple[str, ...], tmp_pa
     assert done.stderr.count("nosuch") == 1
 
 
+def test_links_that_lead_in_a_circle_are_no_place_for_results(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "one.toml").write_text('[data]\npath = "photos"\n')
+    done = in_process("train", "--recipe", "one.toml", "--runs", "loop", cwd=tmp_path)
+    assert done.returncode == ExitCode.MACHINE
+    assert "cannot write" in done.stderr
+
+
 def test_a_log_is_kept_in_one_run(tmp_path: Path) -> None:
     done = in_process("benchmark", "--import", "log.txt", "one", "two", cwd=tmp_path)
     assert done.returncode == ExitCode.INPUT

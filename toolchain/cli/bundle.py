@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,7 +116,7 @@ def _manifest(run: Run) -> Manifest:
 def _require_apart(run: Run, bundles: Run) -> None:
     from toolchain.errors import InputError
 
-    if bundles.folder.resolve() == run.folder.resolve():
+    if os.path.realpath(bundles.folder) == os.path.realpath(run.folder):
         raise InputError(
             "expected another folder for the bundles than the run's own",
             str(run.folder),

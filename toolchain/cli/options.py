@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -122,7 +123,8 @@ def open_run(recipe: Recipe, runs: Path) -> Run:
     """
     run = Run(runs, recipe.name)
     photos = recipe.data.path and locate(recipe.data.path, "datasets")
-    if photos and run.folder.resolve() == photos.resolve():
+    # Not `resolve`, which raises where links lead in a circle.
+    if photos and os.path.realpath(run.folder) == os.path.realpath(photos):
         raise InputError(
             "expected a folder for results, received that of the photos",
             str(run.folder),
