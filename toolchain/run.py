@@ -28,6 +28,7 @@ from typing import Any, Final
 from toolchain import __version__
 from toolchain.errors import InputError, MachineError, ModelError
 from toolchain.files import sha256_file, sha256_json, sync, write_text, writing
+from toolchain.saved import made_of
 
 MANIFEST: Final = "manifest.json"
 # What a killed process leaves beside what it was about to replace.
@@ -114,10 +115,8 @@ class Run:
     def manifest(self, stage: str) -> Manifest | None:
         """The manifest of a published stage, or None where there is none that can be read."""
         try:
-            data = json.loads((self.stage(stage) / MANIFEST).read_bytes())
-            files = {name: FileEntry(**entry) for name, entry in data.pop("files").items()}
-            return Manifest(files=files, **data)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return made_of(Manifest, json.loads((self.stage(stage) / MANIFEST).read_bytes()))
+        except (OSError, ValueError, RecursionError):
             return None
 
     def is_current(self, stage: str, key: str) -> bool:

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "terminal": {"errors"},
     "images": {"errors"},
     "files": {"errors"},
-    "run": {"errors", "files"},
+    "run": {"errors", "files", "saved"},
     "recipe": {"errors"},
     "contract": {"errors", "images"},
     "saved": {"errors", "files"},

@@ -122,6 +122,19 @@ def test_a_manifest_that_cannot_be_read_is_no_manifest(run, text):
     assert not run.is_current("train", "k1")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("sha256", 5), ("bytes", "12"), ("made_from", [1]), ("seconds", "long")]
+)
+def test_a_manifest_of_other_types_is_no_manifest(run, key, value):
+    publish(run)
+    path = run.stage("train") / MANIFEST
+    manifest = json.loads(path.read_text())
+    (manifest if key in manifest else manifest["files"]["a.txt"])[key] = value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="found none"):
+        run.require("train", "a.txt")
+
+
 def test_a_manifest_of_another_version_is_no_manifest(run):
     publish(run)
     path = run.stage("train") / MANIFEST
