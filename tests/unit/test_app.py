@@ -105,6 +105,13 @@ def test_a_log_is_kept_in_one_run(tmp_path: Path) -> None:
     assert "one RUN" in done.stderr
 
 
+def test_a_bundle_of_a_run_and_a_recipe_is_refused(tmp_path: Path) -> None:
+    done = in_process("bundle", "run", "--for", "web", "--recipe", "digits", cwd=tmp_path)
+    assert done.returncode == ExitCode.INPUT
+    assert "received more than one" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
 def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, command in getattr(group, "commands", {}).items():
         yield (*words, name), command

@@ -13,7 +13,7 @@ from finished_run import export_again, finished_run
 from test_report_page import CHROMIUM, PHONE_PIXELS, Page, measured_width
 
 from toolchain.cli.compare import compare_finished
-from toolchain.errors import InputError
+from toolchain.errors import ExitCode, InputError
 from toolchain.report import RunValues
 from toolchain.report.comparison import compare_runs
 from toolchain.report.comparison_page import (
@@ -249,6 +249,10 @@ def test_the_command_reads_run_folders(tmp_path: Path) -> None:
     assert "other is the most accurate" in done.stderr
     for ending in ("html", "md", "json"):
         assert (tmp_path / "runs" / f"comparison.{ending}").is_file()
+    (tmp_path / "file").touch()
+    kept = in_process("compare", "digits", elsewhere.folder, "--out", "file/out", cwd=tmp_path)
+    assert kept.returncode == ExitCode.MACHINE
+    assert "cannot write: Not a directory" in kept.stderr
 
 
 def test_a_run_that_was_changed_after_its_report_is_refused(tmp_path: Path) -> None:
