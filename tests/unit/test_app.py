@@ -6,15 +6,17 @@ import errno
 import os
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
 import typer
 from command_line import in_process
 
-from toolchain.cli import app
+from toolchain.cli import app, data
 from toolchain.errors import ExitCode
 
 LONG = "a" * 300
@@ -136,3 +138,12 @@ def test_every_command_has_an_example_that_can_be_typed() -> None:
             )
             assert named[: len(words)] == words, example
             known[named].make_context("toolchain", typed[len(named) :])
+
+
+def test_what_a_recipe_is_to_say_is_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("toolchain.terminal.say", told.append)
+    nothing = SimpleNamespace(findings=(), exclude=lambda: [])
+    data._write_exclude(nothing, tmp_path / 'so "called".txt')
+    setting = told[0].partition("[data] ")[2]
+    assert tomllib.loads(setting)["exclude"] == str(tmp_path / 'so "called".txt')
