@@ -318,5 +318,12 @@ def _entry_json(entry: FileEntry) -> dict[str, Any]:
 
 def typed_command() -> str:
     """What was typed: it re-makes what is being made. Bytes that are no UTF-8 are escaped."""
-    typed = shlex.join(["toolchain", *sys.argv[1:]])
-    return typed.encode(errors="backslashreplace").decode()
+    return shlex.join(typed_words())
+
+
+def typed_words() -> list[str]:
+    """The words of `typed_command`."""
+    return [
+        "toolchain",
+        *(word.encode(errors="backslashreplace").decode() for word in sys.argv[1:]),
+    ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,10 +83,47 @@ def test_float_files_alone_need_no_quantization(
 def test_the_next_stage_is_told(
     until: str, precisions: tuple[str, ...], following: str | None, monkeypatch
 ) -> None:
+    assert told_next(until, precisions, monkeypatch, "toolchain train --runs r") == (
+        [f"next: toolchain {following} --runs r"] if following else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "next_command"),
+    [
+        ("toolchain train", "toolchain quantize"),
+        ("toolchain --debug train --force", "toolchain --debug quantize"),
+        (
+            "toolchain train --recipe 'my train' --json",
+            "toolchain quantize --recipe 'my train' --json",
+        ),
+        ("make train", "make quantize"),
+        (
+            "make -k train RECIPE=x.toml RUNS='my runs'",
+            "make quantize RUNS=my\\ runs RECIPE=x.toml",
+        ),
+    ],
+)
+def test_the_next_command_can_be_pasted(typed: str, next_command: str, monkeypatch) -> None:
+    assert told_next("train", ("int8-qat",), monkeypatch, typed) == [f"next: {next_command}"]
+
+
+def told_next(until: str, precisions: tuple[str, ...], monkeypatch, typed: str) -> list[str]:
     told: list[str] = []
+    program, *words = shlex.split(typed)
+    for name in ("MAKELEVEL", "MAKEFLAGS", "MAKEOVERRIDES"):
+        monkeypatch.delenv(name, raising=False)
+    if program == "make":
+        makefile = "train: ; @env"
+        command = ["make", "-f", "-", *words]
+        made = subprocess.run(command, input=makefile, capture_output=True, text=True, check=True)
+        for line in made.stdout.splitlines():
+            if line.startswith(("MAKELEVEL=", "MAKEFLAGS=")):
+                monkeypatch.setenv(*line.split("=", 1))
+    monkeypatch.setattr(sys, "argv", [program, *words])
     monkeypatch.setattr(chain, "say", told.append)
     say_next(until, recipe_for(*precisions))
-    assert told == ([f"next: {following}, with the same options"] if following else [])
+    return told
 
 
 def test_forms_are_tried_after_what_they_are_forms_of() -> None:

@@ -8,6 +8,8 @@ same leaves the following ones as they are.
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,12 +23,14 @@ from toolchain.errors import InputError, StoppedError
 from toolchain.files import sha256_json
 from toolchain.photos import PHOTOS_FILE
 from toolchain.recipe import Recipe
-from toolchain.run import Run
+from toolchain.run import Run, typed_words
 from toolchain.terminal import say
 from toolchain.training.pretrained import weights_fingerprint
 from toolchain.unfinished import Unfinished, code_sha256
 
 _SHOWN_DIFFERENCES: Final = 6
+# Not to be said again for the stage that follows.
+_OF_ONE_STAGE: Final = ("--force", "--tune-onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +244,22 @@ def _interruptible(stage: Stage, run: Run, kept: Unfinished) -> Iterator[None]:
 
 
 def say_next(until: str, recipe: Recipe) -> None:
-    """Which stage follows, by whatever command this one was: a recipe's own, or of make."""
+    """Which command follows the one that was typed."""
     done = [stage.name for stage in needed(until, recipe)]
     left = [stage.name for stage in needed("report", recipe) if stage.name not in done]
     if left:
-        say(f"next: {left[0]}, with the same options")
+        say(f"next: {_following(left[0])}")
+
+
+def _following(stage: str) -> str:
+    """The typed command for another stage, to paste: its options, or what make was given."""
+    if "MAKELEVEL" in os.environ:
+        # "k -- RECIPE=models/digits/recipe.toml": make quotes the variables as a shell would.
+        given = f" {os.environ.get('MAKEFLAGS', '')}".partition(" -- ")[2]
+        return f"make {stage} {given}".rstrip()
+    typed = [word for word in typed_words() if word not in _OF_ONE_STAGE]
+    command = next(at for at, word in enumerate(typed) if at and not word.startswith("-"))
+    return shlex.join([*typed[:command], stage, *typed[command + 1 :]])
 
 
 def describe(run: Run, until: str) -> dict[str, Any]:
