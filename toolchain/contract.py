@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, reason
 from toolchain.images.decode import Decoding
 from toolchain.images.preprocess import Preprocessing
 
@@ -314,7 +314,7 @@ def read_contract_file(folder: Path) -> dict[str, ContractEntry]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
-            f"the contract file cannot be read: {getattr(error, 'strerror', None) or error}",
+            f"the contract file cannot be read: {reason(error)}",
             str(path),
             "give the folder of an export, or export the model again",
         ) from error

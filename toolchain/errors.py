@@ -83,6 +83,11 @@ def _is_shown(character: str) -> bool:
     return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
+def reason(error: Exception) -> str:
+    """What is wrong, without the path, which the system's own text has in it, told beside it."""
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+
+
 def _one_line(text: str) -> str:
     # A file's name or a tensor's can hold escape sequences; printed, they would drive the terminal.
     return printable(_BLANKS.sub(" ", text).strip(" "))

@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, reason
 from toolchain.files import write_text
 
 Value = TypeVar("Value")
@@ -57,9 +57,7 @@ def load_value(path: Path, remedy: str = _REMEDY) -> Any:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        # The system's own text has the path in it, which is told beside it.
-        why = getattr(error, "strerror", None) or error
-        raise ModelError(f"cannot be read: {why}", str(path), remedy) from error
+        raise ModelError(f"cannot be read: {reason(error)}", str(path), remedy) from error
 
 
 def load_as(kind: type[Value], path: Path, *, remedy: str = _REMEDY, **given: Any) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from toolchain.errors import DataError
+from toolchain.errors import DataError, reason
 from toolchain.images.decode import SUFFIXES, Unreadable
 
 _PHOTOS: Final = tuple(SUFFIXES)
@@ -21,7 +21,7 @@ def unread(name: str, where: str, error: Exception) -> Unreadable:
     Raises:
       DataError: it is no photo.
     """
-    why = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    why = reason(error)
     if name.lower().endswith(_PHOTOS):
         return Unreadable(why)
     raise DataError(f"the file cannot be read: {why}", where, "allow reading it") from error
