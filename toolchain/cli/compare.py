@@ -13,7 +13,6 @@ import typer
 from toolchain.cli.answer import print_json
 from toolchain.cli.options import JsonOption, RunsOption, at_home
 from toolchain.errors import InputError
-from toolchain.files import writing
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, given
 from toolchain.run import Run, typed_command
@@ -70,8 +69,6 @@ def compare_finished(found: Sequence[Run], folder: Path) -> ComparedRuns:
         _require_current(run)
     command = typed_command()
     made = compare_runs([run_values(recipe_of(run), run, command) for run in found], command)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     write_comparison(made, folder)
     table("comparison on the test split", HEADER, rows(made))
     say(f"  {verdict(made)}")

@@ -12,7 +12,7 @@ from toolchain import __version__
 from toolchain.cli import published
 from toolchain.cli.chain import needed, run_chain
 from toolchain.errors import GateError, InputError, MachineError, ModelError
-from toolchain.files import sha256_json, write_text, writing
+from toolchain.files import sha256_json, write_text
 from toolchain.recipe import Recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.run import Run, typed_command
@@ -194,8 +194,6 @@ def _conclude(
 
 def _ship(found: Tuning, variants: Sequence[Variant], base: Recipe, runs: Path) -> dict[str, Any]:
     """Write the page and the recipe, then verify, time and report the chosen file's run."""
-    with writing(runs):
-        runs.mkdir(parents=True, exist_ok=True)
     page = write_tuning(found, runs)
     table(f"search within {found.budget}", HEADER, [cells(found, at) for at in order(found)])
     for one in found.untried:

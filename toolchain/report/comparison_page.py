@@ -37,7 +37,7 @@ _TOLD: Final = {
 
 
 def write_comparison(comparison: ComparedRuns, folder: Path) -> None:
-    """Write the three files into `folder`, which exists.
+    """Write the three files into `folder`.
 
     Raises:
       MachineError: the disk is full or the place cannot be written.

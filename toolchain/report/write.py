@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from toolchain.files import write_bytes
+from toolchain.files import write_bytes, writing
 from toolchain.report.html import render_html
 from toolchain.report.markdown import render_markdown
 from toolchain.report.model import Report
@@ -14,7 +14,7 @@ from toolchain.report.pictures import Pictures
 
 
 def write_report(report: Report, pictures: Pictures, folder: Path) -> None:
-    """Write report.html, report.md and report.json into `folder`, which exists.
+    """Write report.html, report.md and report.json into `folder`.
 
     Raises:
       MachineError: the disk is full or the place cannot be written.
@@ -31,9 +31,13 @@ def write_report(report: Report, pictures: Pictures, folder: Path) -> None:
 def write_pages(folder: Path, name: str, html: str, markdown: str, data: dict[str, Any]) -> None:
     """Write name.html, name.md and name.json; what is no UTF-8 becomes question marks.
 
+    The folder is made where it is missing.
+
     Raises:
       MachineError: the disk is full or the place cannot be written.
     """
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for ending, content in (("html", html), ("md", markdown), ("json", text)):
         write_bytes(folder / f"{name}.{ending}", content.encode("utf-8", "replace"))

@@ -25,7 +25,7 @@ _MANY: Final = 8
 
 
 def write_tuning(tuning: Tuning, folder: Path) -> Path:
-    """Write the three files into `folder`, which exists; gives the path of the page.
+    """Write the three files into `folder`; gives the path of the page.
 
     Raises:
       MachineError: the disk is full or the place cannot be written.
