@@ -14,6 +14,7 @@ from toolchain.export.reference import reference_probabilities
 from toolchain.export.stage import export_models
 from toolchain.files import sha256_file
 from toolchain.quantization import stage
+from toolchain.quantization.bias_correction import correct_biases, correction_images
 from toolchain.quantization.graph import (
     IMAGE,
     Affine,
@@ -45,6 +46,17 @@ def with_training(recipe: Recipe, **changes: float) -> Recipe:
     return replace(recipe, quantize=replace(recipe.quantize, **changes))
 
 
+def start_of(run, recipe: Recipe, ranges: dict[str, Affine]) -> dict[str, np.ndarray]:
+    """The weights of the calibrated start: float kernels, biases corrected and on their grid."""
+    graph, train = folded(run.trained, recipe), pixel_examples(run.dataset, "train")
+    count = min(correction_images(graph), recipe.quantize.calibration_images)
+    sample = replace(train, rows=calibration_rows(train.rows, count, recipe.train.seed))
+    corrected = correct_biases(graph, ranges, sample, preparation(recipe))
+    kernels = [name for name in graph.arrays if name.endswith("/kernel")]
+    assert all(np.array_equal(corrected.arrays[name], graph.arrays[name]) for name in kernels)
+    return snap_biases(corrected, ranges)
+
+
 def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, calibrated_vgg) -> None:
     run, weighed = small_vgg_run, calibrated_vgg.weighed_on
     quantized = calibrated_vgg.quantized
@@ -59,7 +71,7 @@ def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, calibrated_vgg
     assert QuantizedModel.load(quantized.folder) == quantized
     arrays = read_safetensors(quantized.folder / "weights.safetensors")
     graph, ranges = quantized_graph(folded(run.trained, run.recipe), quantized, "int8-qat")
-    expected = snap_biases(folded(run.trained, run.recipe), ranges)
+    expected = start_of(run, run.recipe, ranges)
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
     assert graph.arrays.keys() == expected.keys()
 
@@ -76,7 +88,7 @@ def test_int8_ptq_alone_is_calibrated_and_not_trained(small_vgg_run, tmp_path) -
         "sensitivity.json",
     }
     graph, ranges = quantized_graph(folded(run.trained, recipe), quantized, "int8-ptq")
-    expected = snap_biases(folded(run.trained, recipe), ranges)
+    expected = start_of(run, recipe, ranges)
     assert all(np.array_equal(graph.arrays[name], expected[name]) for name in expected)
 
 
@@ -95,7 +107,7 @@ def test_training_moves_the_weights_of_int8_qat_and_not_those_of_int8_ptq(
     start, ranges = quantized_graph(folded(run.trained, recipe), quantized, "int8-ptq")
     trained, same = quantized_graph(folded(run.trained, recipe), quantized, "int8-qat")
     assert ranges == same
-    expected = snap_biases(folded(run.trained, recipe), ranges)
+    expected = start_of(run, recipe, ranges)
     assert all(np.array_equal(start.arrays[name], expected[name]) for name in expected)
     moved = [not np.array_equal(start.arrays[name], trained.arrays[name]) for name in expected]
     assert any(moved) == (quantized.best > 0)
@@ -112,7 +124,7 @@ def test_training_that_ruins_the_network_is_thrown_away(small_vgg_run, tmp_path)
     assert any("none of 2 epochs was better than the calibrated" in one for one in quantized.notes)
     arrays = read_safetensors(tmp_path / "weights.safetensors")
     _, ranges = quantized_graph(folded(run.trained, recipe), quantized, "int8-qat")
-    expected = snap_biases(folded(run.trained, recipe), ranges)
+    expected = start_of(run, recipe, ranges)
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
 
 

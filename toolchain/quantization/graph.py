@@ -265,6 +265,12 @@ def rounded_kernel(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> ND
     return stored * along(scales_of(graph, ranges, node), stored.ndim, axis)
 
 
+def rounded_kernels(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, NDArray[np.float32]]:
+    """The `rounded_kernel` of each layer that computes in integers, under the graph's names."""
+    layers = (n for n in graph.nodes if n.op in WITH_WEIGHTS and not n.is_float)
+    return {f"{node.name}/kernel": rounded_kernel(graph, ranges, node) for node in layers}
+
+
 def _channels(node: Node) -> int:
     """The axis of a kernel that has its output channels."""
     return 2 if node.op == "depthwise" else -1

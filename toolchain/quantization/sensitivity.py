@@ -11,7 +11,7 @@ import tf_keras
 
 from toolchain.evidence import LayerError, Sensitivity
 from toolchain.quantization.fold import to_keras
-from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Affine, Graph, Node, rounded_kernel
+from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Affine, Graph, Node, rounded_kernels
 from toolchain.quantization.qat import FixedRange
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
@@ -37,7 +37,7 @@ def sensitivity(
     exact = to_keras(graph)
     wanted = {layer.inputs[0] for layer in layers} | {end.name for end in ends.values()}
     probe = tf_keras.Model(exact.input, {name: _output(exact, name) for name in sorted(wanted)})
-    rounded = to_keras(graph.with_arrays(_rounded_arrays(graph, layers, ranges)))
+    rounded = to_keras(graph.with_arrays(graph.arrays | rounded_kernels(graph, ranges)))
 
     def heard(layer: Node, output: Any) -> Any:
         if layer is not graph.nodes[-1]:
@@ -99,8 +99,3 @@ def _end(graph: Graph, layer: Node) -> Node:
 
 def _output(model: tf_keras.Model, name: str) -> Any:
     return model.get_layer(f"{IMAGE}_quantized" if name == IMAGE else name).output
-
-
-def _rounded_arrays(graph: Graph, layers: list[Node], ranges: dict[str, Affine]) -> dict[str, Any]:
-    kernels = {f"{node.name}/kernel": rounded_kernel(graph, ranges, node) for node in layers}
-    return graph.arrays | kernels

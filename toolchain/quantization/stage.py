@@ -16,6 +16,7 @@ import tf_keras
 from toolchain.errors import RecipeError
 from toolchain.evidence import LayerError
 from toolchain.images.preprocess import Preprocessing
+from toolchain.quantization.bias_correction import correct_biases, correction_images
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.float_layers import Fallback, Gate, cost, fall_back
 from toolchain.quantization.fold import fold, to_keras
@@ -83,10 +84,11 @@ def quantize_model(
     preprocessing = Preprocessing.of(recipe.input.pixels, graph.size, recipe.input.crop)
     prepare = preparation(recipe)
     train = pixel_examples(dataset, "train")
-    rows = calibration_rows(train.rows, settings.calibration_images, recipe.train.seed)
-    sample = replace(train, rows=rows)
+    sample = _drawn(train, recipe, settings.calibration_images)
     ranges = calibrate(graph, sample, prepare, preprocessing, settings.ranges)
-    model = qat_model(graph, ranges)
+    fitting = _drawn(train, recipe, correction_images(graph))
+    start = correct_biases(graph, ranges, fitting, prepare)
+    model = qat_model(start, ranges)
     trains = "int8-qat" in recipe.int8_precisions()
     plan = Plan(
         phase="quantize",
@@ -113,12 +115,10 @@ def quantize_model(
     validation = pixel_examples(dataset, "validation")
     fitted = fit(model, train, validation, plan, kept)
     best = graph.with_arrays(get_arrays(model))
-    count = min(_SENSITIVITY_IMAGES, settings.calibration_images)
-    # Some of the sample, drawn again: the first rows of a dataset are often all of one class.
-    few = replace(sample, rows=calibration_rows(train.rows, count, recipe.train.seed))
+    few = _drawn(train, recipe, _SENSITIVITY_IMAGES)
     errors = sensitivity(best, ranges, few, prepare)
     errors.save(out)
-    made = {"int8-ptq": (graph, fitted.history[0])}
+    made = {"int8-ptq": (start, fitted.history[0])}
     if trains:
         made["int8-qat"] = (best, fitted.history[fitted.best])
     judge = _Judge(graph, ranges, validation, prepare, errors.worst())
@@ -151,6 +151,15 @@ def quantize_model(
     )
     quantized.save()
     return quantized
+
+
+def _drawn(train: Examples, recipe: Recipe, most: int) -> Examples:
+    """Calibration images, all or some of them.
+
+    Some are drawn again: the first rows of a dataset are often all of one class.
+    """
+    count = min(most, recipe.quantize.calibration_images)
+    return replace(train, rows=calibration_rows(train.rows, count, recipe.train.seed))
 
 
 @dataclass(frozen=True, eq=False)
