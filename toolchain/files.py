@@ -57,6 +57,25 @@ def writing(where: Path, also: Collection[int] = ()) -> Iterator[None]:
         raise MachineError(what, str(where), remedy) from error
 
 
+def check_room(path: Path, needed: int, what: str, remedy: str) -> None:
+    """That the disk of a file that is to be written holds so many bytes more.
+
+    Args:
+      path: the file; it and some of its folders may not exist yet.
+      needed: bytes.
+      what: is written, as in "features take".
+      remedy: beside freeing some space.
+
+    Raises:
+      MachineError: it does not.
+    """
+    folder = next(parent for parent in path.parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        said = f"{what} {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
+        raise MachineError(said, str(folder), f"free some space, or {remedy}")
+
+
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of a text, in UTF-8."""
     write_bytes(path, text.encode())

@@ -227,6 +227,6 @@ def test_a_full_disk_is_told_before_anything_is_computed(
     kept = Unfinished(tmp_path, "train", {})
     with pytest.raises(MachineError) as caught:
         features_in(kept).of(examples, "train", Source(cut_at(vgg, None), 0))
-    assert "GiB" in caught.value.what
+    assert "MiB are free" in caught.value.what
     assert "features_gib" in caught.value.remedy
     assert not kept.folder.exists()

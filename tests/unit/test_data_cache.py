@@ -379,7 +379,7 @@ class TestGoingOn:
     ):
         usage = shutil.disk_usage(tmp_path)._replace(free=1000)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-        with pytest.raises(MachineError, match=r"GiB are free"):
+        with pytest.raises(MachineError, match=r"MiB are free"):
             build(recipe_of(photos), tmp_path)
         assert decoded == []
 

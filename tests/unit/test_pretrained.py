@@ -45,6 +45,13 @@ def test_the_hash_is_the_same_before_and_after_the_download(asked: list[str]) ->
     assert len(asked) == 1
 
 
+def test_a_folder_of_nobody_is_no_place_to_look(asked, monkeypatch) -> None:
+    """pathlib raises a RuntimeError there."""
+    monkeypatch.setenv("TOOLCHAIN_DATA", "~nobody-is-called-so/data")
+    assert weights_path(recipe()) is not None
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     ("alpha", "size", "published"),
     [(1.0, 160, "1.0_160"), (1.0, 100, "1.0_224"), (1.4, 160, "1.4_224"), (1.3, 96, "1.3_224")],

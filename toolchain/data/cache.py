@@ -32,7 +32,7 @@ from toolchain.data.journal import Journal, Row, Rows, read_journal
 from toolchain.data.parallel import in_threads, threads
 from toolchain.data.sources.base import Source
 from toolchain.errors import DataError, ImageError, MachineError
-from toolchain.files import sha256_json, writing
+from toolchain.files import check_room, sha256_json, writing
 from toolchain.images.decode import DECODER, Unreadable, held_rgb, picture_sha256
 from toolchain.images.preprocess import Frame, resize
 from toolchain.images.stored import StoredPixels, write_header
@@ -41,6 +41,7 @@ from toolchain.values import PIXELS_FILE
 
 _JOURNAL: Final = "journal.txt"
 _CHECKED_AT_ONCE: Final = 64
+_DECODE_LATER: Final = "set data.cache_gib lower to decode while training"
 
 # Takes (position, uint8 [size, size, 3]); called in several threads.
 Store = Callable[[int, NDArray[np.uint8]], None]
@@ -183,7 +184,8 @@ class _Build:
             return
         path, row = self.partial / PIXELS_FILE, stored_bytes(1, self.size)
         if not path.exists():
-            _check_room(path, stored_bytes(self.count, self.size))
+            needed = stored_bytes(self.count, self.size)
+            check_room(path, needed, "the decoded photos take", _DECODE_LATER)
             write_header(path, self.count, self.size)
         start = path.stat().st_size - self.count * row
         descriptor = os.open(path, os.O_WRONLY)
@@ -265,16 +267,6 @@ def _write_all(descriptor: int, pixels: NDArray[np.uint8], offset: int) -> None:
     while left:
         written = os.pwrite(descriptor, left, offset)
         left, offset = left[written:], offset + written
-
-
-def _check_room(path: Path, needed: int) -> None:
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise MachineError(
-            f"the decoded photos take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-            str(path.parent),
-            "free some space, or set data.cache_gib lower to decode while training",
-        )
 
 
 def _share(pixels: Path, folder: Path) -> None:

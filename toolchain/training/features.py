@@ -14,7 +14,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +25,8 @@ import numpy as np
 import tf_keras
 from numpy.typing import NDArray
 
-from toolchain.errors import MachineError, RecipeError
-from toolchain.files import writing
+from toolchain.errors import RecipeError
+from toolchain.files import check_room, writing
 from toolchain.images.stored import StoredRows, write_rows_header
 from toolchain.recipe import Recipe
 from toolchain.terminal import say
@@ -44,6 +43,7 @@ LEAST_WORK: Final = 50
 # What a killed process may have to compute again.
 _MARK_SECONDS: Final = 5.0
 _FLOAT32: Final = np.dtype(np.float32)
+_COMPUTE_EACH_EPOCH: Final = "lower train.features_gib to compute them every epoch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,8 @@ class _File:
     def append(self, batches: Iterator[NDArray[np.float32]]) -> None:
         path = self._place.path(self._array)
         row_bytes = math.prod(self.shape[1:]) * _FLOAT32.itemsize
-        _check_room(path, (self.shape[0] - self.done) * row_bytes)
+        needed = (self.shape[0] - self.done) * row_bytes
+        check_room(path, needed, "features take", _COMPUTE_EACH_EPOCH)
         if not self.done:
             self._keep()
             with writing(path):
@@ -251,14 +252,3 @@ def _mark(path: Path) -> tuple[int, float]:
         return 0, 0.0
     is_mark = type(rows) is int and rows >= 0 and type(seconds) is float and seconds >= 0
     return (rows, seconds) if is_mark else (0, 0.0)
-
-
-def _check_room(path: Path, needed: int) -> None:
-    folder = next(p for p in path.parents if p.exists())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise MachineError(
-            f"features take {needed / 2**30:.2f} GiB, {free / 2**30:.2f} GiB are free",
-            str(folder),
-            "free some space, or lower train.features_gib to compute them every epoch",
-        )

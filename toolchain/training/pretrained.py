@@ -11,7 +11,7 @@ from typing import Final
 
 from toolchain.errors import MachineError, ModelError
 from toolchain.files import sha256_file, write_bytes, write_text
-from toolchain.models import embedded_backbone, locate
+from toolchain.models import embedded_backbone, expanded, locate
 from toolchain.recipe import Recipe
 from toolchain.terminal import say, working
 
@@ -54,7 +54,7 @@ def find_imagenet(recipe: Recipe) -> Path | None:
     shared, published = _file_names(recipe)
     root = os.environ.get("TOOLCHAIN_DATA")
     if root:
-        path = Path(root).expanduser() / "weights" / shared
+        path = expanded(root) / "weights" / shared
         if path.is_file():
             return path
     path = _cache() / published
