@@ -103,3 +103,23 @@ def test_photos_are_as_many_as_memory_holds(size: int, images: int) -> None:
     arrays = {"conv/kernel": kernel, "conv/bias": np.zeros(64, np.float32)}
     nodes = (Node("conv", "conv", (IMAGE,)), Node("logits", "mean", ("conv",)))
     assert correction_images(Graph(size, nodes, arrays)) == images
+
+
+def test_what_a_range_cuts_off_is_not_made_up_for_by_the_rest() -> None:
+    """One activation of 256 reaches 100 beyond a range of 10; the mean of all would rise by 0.4."""
+    arrays = {name: np.eye(3, dtype=np.float32)[None, None] for name in ("a/kernel", "b/kernel")}
+    arrays |= {name: np.zeros(3, np.float32) for name in ("a/bias", "b/bias")}
+    nodes = (
+        Node("a", "conv", (IMAGE,)),
+        Node("a_relu", "relu", ("a",)),
+        Node("b", "conv", ("a_relu",)),
+        Node("logits", "mean", ("b",)),
+    )
+    pixels = np.full((4, 16, 16, 3), 5, np.uint8)
+    pixels[:, 0, 0] = 110
+    examples = Examples(pixels, np.zeros(4, np.int64), np.arange(4))
+    narrow = Affine(10 / 255, 0)
+    points = {IMAGE: input_affine(0.0, 1.0)} | dict.fromkeys(("a_relu", "b", "logits"), narrow)
+    graph = Graph(16, nodes, arrays)
+    corrected = correct_biases(graph, points, examples, lambda image, seed, training: image)
+    assert np.abs(corrected.arrays["b/bias"]).max() < narrow.scale / 2

@@ -25,7 +25,6 @@ from toolchain.quantization.graph import (
     Node,
     rounded_kernels,
 )
-from toolchain.quantization.qat import FixedRange
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
 from toolchain.training.inference import Prepare
@@ -91,7 +90,12 @@ def _apply(model: Any, node: Node, tensors: dict[str, Any]) -> Any:
 
 
 def _round(tensor: Any, point: Affine | None) -> Any:
-    return tensor if point is None else FixedRange(point.low, point.high)(tensor, False, {})
+    """In the steps of a range, and beyond its ends too.
+
+    What a narrow range cuts off is a few large values. Raising all others for their mean ruins a
+    network: VGG16 with ranges by percentile lost 1.3 points of validation accuracy to it.
+    """
+    return tensor if point is None else tf.floor(tensor / point.scale + 0.5) * point.scale
 
 
 def _mean(tensor: Any) -> NDArray[np.float64]:
