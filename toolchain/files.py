@@ -51,8 +51,7 @@ def writing(where: Path, also: Collection[int] = ()) -> Iterator[None]:
             raise
         what, first = f"cannot write: {error.strerror}", _FIRST.get(error.errno, "")
         if error.errno in _FULL:
-            folder = next((p for p in (where, *where.parents) if p.exists()), Path("/"))
-            what += f" ({shutil.disk_usage(folder).free / 2**20:.0f} MiB free)"
+            what += f" ({shutil.disk_usage(_there(where)).free / 2**20:.0f} MiB free)"
         remedy = f"{first}give another place; that of runs is set with --runs"
         raise MachineError(what, str(where), remedy) from error
 
@@ -69,11 +68,16 @@ def check_room(path: Path, needed: int, what: str, remedy: str) -> None:
     Raises:
       MachineError: it does not.
     """
-    folder = next(parent for parent in path.parents if parent.exists())
+    folder = _there(path.parent)
     free = shutil.disk_usage(folder).free
     if needed > free:
         said = f"{what} {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
         raise MachineError(said, str(folder), f"free some space, or {remedy}")
+
+
+def _there(path: Path) -> Path:
+    """A path, or the nearest of its folders that exists."""
+    return next((one for one in (path, *path.parents) if one.exists()), Path("/"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ and Bias Correction, arXiv 1906.04721, section 4.2). `docs/quantization.md` has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +27,7 @@ from toolchain.quantization.graph import (
 )
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
-from toolchain.training.inference import Prepare
+from toolchain.training.inference import Prepare, prepared
 from toolchain.training.weights import Arrays
 
 # 16 photos of 160 pixels did as well as 320 on MobileNetV2: each has thousands of places to average
@@ -48,7 +48,7 @@ def correction_images(graph: Graph) -> int:
 def correct_biases(
     graph: Graph, ranges: dict[str, Affine], examples: Examples, prepare: Prepare
 ) -> Graph:
-    """The graph with biases for its rounded kernels and activations. Its float form errs by them.
+    """The graph with biases for its rounded kernels and activations, in float no longer the same.
 
     Args:
       graph: the folded float network.
@@ -63,8 +63,8 @@ def correct_biases(
     exact = to_keras(graph)
     rounded = to_keras(graph.with_arrays(graph.arrays | rounded_kernels(graph, ranges)))
     image = _image(examples, prepare)
-    truth, found = {IMAGE: image}, {IMAGE: _round(image, ranges.get(IMAGE))}
-    left = _readers(graph)
+    truth, found = {IMAGE: image}, {IMAGE: _round(image, ranges[IMAGE])}
+    left = Counter(name for node in graph.nodes for name in node.inputs)
     for node in track(graph.nodes, "correcting biases"):
         one, other = _apply(exact, node, truth), _apply(rounded, node, found)
         if node.op in WITH_WEIGHTS:
@@ -81,7 +81,7 @@ def correct_biases(
 
 def _image(examples: Examples, prepare: Prepare) -> Any:
     pixels = np.concatenate([np.array(batch) for batch, _ in examples.in_order(_BATCH)])
-    return prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
+    return prepared(prepare, pixels)
 
 
 def _apply(model: Any, node: Node, tensors: dict[str, Any]) -> Any:
@@ -102,12 +102,3 @@ def _mean(tensor: Any) -> NDArray[np.float64]:
     """Of each channel, in float64 and one order: a run that goes on has to find the same."""
     values = tensor.numpy()
     return np.asarray(values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64))
-
-
-def _readers(graph: Graph) -> dict[str, int]:
-    """How often each output is read."""
-    names: Iterable[str] = (name for node in graph.nodes for name in node.inputs)
-    left: dict[str, int] = {}
-    for name in names:
-        left[name] = left.get(name, 0) + 1
-    return left

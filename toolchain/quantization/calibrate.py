@@ -23,6 +23,7 @@ from toolchain.quantization.graph import (
 from toolchain.quantization.ranges import BINS, Histogram, choose_range, logits_range
 from toolchain.terminal import track, working
 from toolchain.training.batches import Examples
+from toolchain.training.inference import Prepare, prepared
 from toolchain.training.tensors import lent
 
 _BATCH = 32
@@ -31,7 +32,7 @@ _BATCH = 32
 def calibrate(
     graph: Graph,
     examples: Examples,
-    prepare: Callable[[Any, Any, bool], Any],
+    prepare: Prepare,
     preprocessing: Preprocessing,
     method: str,
 ) -> dict[str, Affine]:
@@ -47,7 +48,7 @@ def calibrate(
     probe = tf_keras.Model(model.input, [*tensors, model.output])
 
     def outputs(pixels: Any) -> list[Any]:
-        image = prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
+        image = prepared(prepare, pixels)
         return tf.nest.flatten(probe(image, training=False))
 
     low, high, logits = _extremes(outputs, examples)

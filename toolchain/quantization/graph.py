@@ -98,6 +98,10 @@ class Graph:
         """The layers with weights that are kept float, in order."""
         return tuple(n.name for n in self.nodes if n.is_float and n.op in WITH_WEIGHTS)
 
+    def integer_layers(self) -> tuple[Node, ...]:
+        """The layers with weights that compute in integers, in order."""
+        return tuple(n for n in self.nodes if n.op in WITH_WEIGHTS and not n.is_float)
+
     def neighbours(self, name: str) -> set[str]:
         """The nodes that a node reads or is read by."""
         read = {other for node in self.nodes if node.name == name for other in node.inputs}
@@ -176,9 +180,7 @@ def loadable(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, Affine]:
     that nothing is lost by a range of that width.
     """
     result = dict(ranges)
-    for layer in graph.nodes:
-        if layer.op not in WITH_WEIGHTS or layer.is_float:
-            continue
+    for layer in graph.integer_layers():
         product = input_range(graph, result, layer).scale * scales_of(graph, result, layer).max()
         least = 255 * float(product) / _MOST_TIMES_OUTPUT
         activations = [reader.name for reader in graph.consumers(layer.name)]
@@ -267,7 +269,7 @@ def rounded_kernel(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> ND
 
 def rounded_kernels(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, NDArray[np.float32]]:
     """The `rounded_kernel` of each layer that computes in integers, under the graph's names."""
-    layers = (n for n in graph.nodes if n.op in WITH_WEIGHTS and not n.is_float)
+    layers = graph.integer_layers()
     return {f"{node.name}/kernel": rounded_kernel(graph, ranges, node) for node in layers}
 
 
@@ -296,12 +298,11 @@ def snap_biases(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, NDArray
     simulation, the first layer's share of differently rounded outputs falls from 8e-5.
     """
     arrays = dict(graph.arrays)
-    for node in graph.nodes:
-        if node.op in WITH_WEIGHTS and not node.is_float:
-            scale = np.float64(input_range(graph, ranges, node).scale)
-            step = scale * scales_of(graph, ranges, node)
-            whole = np.round(arrays[f"{node.name}/bias"].astype(np.float64) / step)
-            arrays[f"{node.name}/bias"] = (whole * step).astype(np.float32)
+    for node in graph.integer_layers():
+        scale = np.float64(input_range(graph, ranges, node).scale)
+        step = scale * scales_of(graph, ranges, node)
+        whole = np.round(arrays[f"{node.name}/bias"].astype(np.float64) / step)
+        arrays[f"{node.name}/bias"] = (whole * step).astype(np.float32)
     return arrays
 
 

@@ -11,11 +11,11 @@ import tf_keras
 
 from toolchain.evidence import LayerError, Sensitivity
 from toolchain.quantization.fold import to_keras
-from toolchain.quantization.graph import IMAGE, WITH_WEIGHTS, Affine, Graph, Node, rounded_kernels
+from toolchain.quantization.graph import IMAGE, Affine, Graph, Node, rounded_kernels
 from toolchain.quantization.qat import FixedRange
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
-from toolchain.training.inference import Prepare
+from toolchain.training.inference import Prepare, prepared
 from toolchain.training.tensors import lent
 
 _BATCH: Final = 16
@@ -32,7 +32,7 @@ def sensitivity(
     activation behind it, where there is one. Logits are compared within their range: what lies
     beyond, softmax does not hear, see `ranges.logits_range`. See `evidence.LayerError`.
     """
-    layers = [node for node in graph.nodes if node.op in WITH_WEIGHTS and not node.is_float]
+    layers = graph.integer_layers()
     ends = {layer.name: _end(graph, layer) for layer in layers}
     exact = to_keras(graph)
     wanted = {layer.inputs[0] for layer in layers} | {end.name for end in ends.values()}
@@ -56,7 +56,7 @@ def sensitivity(
 
     @tf.function(reduce_retracing=True, autograph=False)
     def powers(pixels: Any) -> Any:
-        image = prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
+        image = prepared(prepare, pixels)
         outputs = probe(image, training=False)
         rows = []
         for layer in layers:

@@ -14,7 +14,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from toolchain.training.head import LOGITS
-from toolchain.training.inference import Prepare
+from toolchain.training.inference import Prepare, prepared
 from toolchain.training.network import POOL
 
 # The deepest layer says most, but of a 48-pixel photo it keeps 2 x 2 places, which show nothing.
@@ -41,7 +41,7 @@ def class_activation_maps(
     """
     layer = explained_layer(network)
     both = tf_keras.Model(network.input, [layer.output, network.get_layer(LOGITS).output])
-    inputs = prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
+    inputs = prepared(prepare, pixels)
     with tf.GradientTape() as tape:
         maps, logits = both(inputs, training=False)
         wanted = tf.gather(logits, classes, axis=1, batch_dims=1)

@@ -65,7 +65,7 @@ def _convolution(inputs: Any, kernel: Any) -> Any:
 
 @tf.custom_gradient
 def _with_gradient(inputs: Any, kernel: Any) -> Any:
-    """[batch, height, width, in] and [rows, columns, in, out], both of one floating type."""
+    """[batch, height, width, in] and [rows, columns, in, out], both float32."""
 
     def backward(upstream: Any) -> tuple[Any, Any]:
         turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])

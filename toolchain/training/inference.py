@@ -24,6 +24,11 @@ BATCH = 64
 Prepare = Callable[[Any, Any, bool], Any]
 
 
+def prepared(prepare: Prepare, pixels: Any) -> Any:
+    """Photos as the model reads them outside training: nothing is drawn, so any seed will do."""
+    return prepare(tf.cast(pixels, tf.float32), tf.zeros([2], tf.int32), False)
+
+
 def of_any_length(batch: Any) -> Any:
     """The signature of batches like this tensor or array [n, ...]: no other length is traced."""
     return tf.TensorSpec([None, *batch.shape[1:]], batch.dtype)
@@ -34,8 +39,8 @@ class Inference:
 
     def __init__(self, model: tf_keras.Model, prepare: Prepare) -> None:
         def forward(inputs: Any, seed: Any, changing: bool) -> Any:
-            prepared = prepare(tf.cast(inputs, tf.float32), seed, changing)
-            return tf.cast(spread(partial(model, training=False), prepared), tf.float32)
+            ready = prepare(tf.cast(inputs, tf.float32), seed, changing)
+            return tf.cast(spread(partial(model, training=False), ready), tf.float32)
 
         self.model = model
         self._forward = tf.function(forward, autograph=False)
