@@ -27,7 +27,8 @@ from toolchain.export.tflite import carry, convert
 from toolchain.images.preprocess import Preprocessing, normalise
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold
-from toolchain.quantization.graph import IMAGE, KERNELS, Affine, Graph, snap_biases
+from toolchain.quantization.graph import IMAGE, KERNELS, Affine, Graph
+from toolchain.quantization.snap import snap
 from toolchain.recipe import Recipe, parse_recipe
 from toolchain.recipe.write import RECIPE_FILE, recipe_toml
 from toolchain.training.batches import Examples
@@ -106,7 +107,7 @@ def _written(
     if precision in KERNELS:
         data = convert(graph, None, "float32", kernels=KERNELS[precision])
     else:
-        data = convert(graph.with_arrays(snap_biases(graph, ranges)), ranges, "uint8")
+        data = convert(snap(graph, ranges), ranges, "uint8")
     given, returned = tensor_specs(data)
     contract = dataclasses.replace(contract, input=given, output=returned)
     return carry(data, contract), contract

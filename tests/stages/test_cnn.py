@@ -11,7 +11,7 @@ from toolchain.evidence import Sensitivity
 from toolchain.export.reference import explain
 from toolchain.export.stage import export_models
 from toolchain.inspection.onnx import optimised_ops
-from toolchain.quantization.qat import qat_model
+from toolchain.quantization.integers import IntegerNetwork
 from toolchain.quantization.stage import folded, quantize_model, quantized_graph
 from toolchain.runtimes import open_runner
 from toolchain.training.inference import Inference
@@ -20,7 +20,7 @@ from toolchain.training.stage import pixel_examples, preparation, train_model
 # Chance is 0.1.
 LEAST_ACCURACY = 0.5
 # File against simulation: the mean difference of a probability.
-DIFFERENCE = 0.01
+DIFFERENCE = 1e-4
 RECIPE = recipe_of(
     32,
     "cnn",
@@ -47,7 +47,7 @@ def test_from_training_to_files_that_answer_as_the_simulation(tmp_path) -> None:
     assert set(files) == {"tiny.int8-qat.tflite", "tiny.int8-qat.onnx"}
     assert optimised_ops(folders[2] / "tiny.int8-qat.onnx")["QLinearConv"] == 2
 
-    model = qat_model(*quantized_graph(folded(trained, RECIPE), quantized, "int8-qat"))
+    model = IntegerNetwork(*quantized_graph(folded(trained, RECIPE), quantized, "int8-qat"))
     test = pixel_examples(dataset, "test")
     expected = softmax(Inference(model, preparation(RECIPE)).logits(test, "test"))
     for name in files:

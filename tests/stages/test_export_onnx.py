@@ -20,8 +20,9 @@ from toolchain.inspection.read import inspect_file
 from toolchain.inspection.scheme import check_portable, check_promise
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold, to_keras
-from toolchain.quantization.graph import Graph, Node, affine, input_affine, snap_biases
-from toolchain.quantization.qat import qat_model
+from toolchain.quantization.graph import Graph, Node, affine, input_affine
+from toolchain.quantization.integers import IntegerNetwork
+from toolchain.quantization.snap import snap
 from toolchain.recipe.sections import ONNX_FORMS
 from toolchain.runtimes import open_runner
 from toolchain.training.batches import Examples
@@ -33,9 +34,11 @@ TOLERANCE = {
     # Kernels of eleven bits and of eight, arithmetic in float: the mean one, against fp32.
     "fp16 probability": 1e-3,
     "w8 probability": 0.02,
-    # int8 against the QAT graph: the mean one, and the share of photos with the same class.
-    "int8 probability": 0.02,
-    "int8 agreement": 0.9,
+    # int8 against the same integers; sums of MobileNetV2 are a step off in 4 of a million.
+    "int8": 1e-5,
+    "int8 mean": 1e-3,
+    # Where onnxruntime computes the file as it is written, in float: the mean one.
+    "int8 in float": 0.02,
     # The same arithmetic in another order of axes, or with the softmax outside.
     "variant": 1e-5,
 }
@@ -101,7 +104,7 @@ class Case:
         self.pixels = pixels = photos(48, size)
         examples = Examples(pixels, np.zeros(48, np.int64), np.arange(48))
         self.ranges = calibrate(self.graph, examples, preparation(recipe), self.way, "minmax")
-        self.graph = self.graph.with_arrays(snap_biases(self.graph, self.ranges))
+        self.graph = snap(self.graph, self.ranges)
         self.images = normalise(pixels, self.way)
 
 
@@ -150,14 +153,17 @@ def test_kernels_stored_small_change_little_and_cost_no_time(case: Case, tmp_pat
         assert optimised_ops(path) == ops
 
 
-def test_an_integer_file_computes_what_the_simulation_computes(case: Case) -> None:
+def test_an_integer_file_computes_the_same_integers(case: Case) -> None:
     data = to_onnx(case.graph, case.ranges)
-    expected = softmax(qat_model(case.graph, case.ranges)(case.images, training=False).numpy())
-    for optimised in (True, False):
-        found = answers(data, case.images, optimised=optimised)
-        assert np.abs(found - expected).mean() < TOLERANCE["int8 probability"]
-        agreement = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
-        assert agreement >= TOLERANCE["int8 agreement"]
+    expected = softmax(IntegerNetwork(case.graph, case.ranges)(case.images).numpy())
+    assert np.median(expected.max(axis=1)) < 0.999
+    off = np.abs(answers(data, case.images) - expected)
+    if any(node.op in ("add", "mean") for node in case.graph.nodes):
+        assert off.mean() < TOLERANCE["int8 mean"]
+    else:
+        assert off.max() < TOLERANCE["int8"]
+    off = np.abs(answers(data, case.images, optimised=False) - expected)
+    assert off.mean() < TOLERANCE["int8 in float"]
 
 
 def test_onnxruntime_runs_every_layer_in_integers(case: Case, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from toolchain.export.tflite import carry, convert
 from toolchain.images.preprocess import Preprocessing
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import fold
-from toolchain.quantization.graph import snap_biases
+from toolchain.quantization.snap import snap
 from toolchain.runtimes import find_contract, open_runner
 from toolchain.training.batches import Examples
 from toolchain.training.stage import preparation
@@ -46,7 +46,7 @@ def files(small_vgg_network, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     way = Preprocessing.of(recipe.input.pixels, SIZE)
     examples = Examples(photos(32, SIZE), np.zeros(32, np.int64), np.arange(32))
     ranges = calibrate(graph, examples, preparation(recipe), way, "minmax")
-    graph = graph.with_arrays(snap_biases(graph, ranges))
+    graph = snap(graph, ranges)
     paths = {}
     for kind, io in KINDS.items():
         data = convert(graph, None if kind == "fp32" else ranges, io)

@@ -14,8 +14,10 @@ from networks import softmax
 from toolchain.images.preprocess import normalise
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import to_keras
-from toolchain.quantization.graph import Graph, snap_biases, stored_weights, weight_scales
-from toolchain.quantization.qat import SymmetricKernel, qat_model
+from toolchain.quantization.graph import Graph, stored_weights, weight_scales
+from toolchain.quantization.integers import IntegerNetwork
+from toolchain.quantization.qat import SymmetricKernel
+from toolchain.quantization.snap import snap
 from toolchain.training.compression import clustered
 
 # Of a probability, between a file and its simulation where both add the same integers.
@@ -62,8 +64,8 @@ def test_what_is_dead_says_the_same_in_qat_and_in_both_formats(change, tmp_path:
     ranges = calibrate(graph, EXAMPLES, prepare, WAY, "minmax")
     images = normalise(PIXELS, WAY)
     exact = softmax(to_keras(graph)(images).numpy())
-    graph = graph.with_arrays(snap_biases(graph, ranges))
-    expected = softmax(qat_model(graph, ranges)(images, training=False).numpy())
+    graph = snap(graph, ranges)
+    expected = softmax(IntegerNetwork(graph, ranges)(images).numpy())
     assert np.abs(expected - exact).max() < ROUNDED
     for kind in ("onnx", "tflite"):
         found = answers(written(tmp_path, kind, graph, ranges))

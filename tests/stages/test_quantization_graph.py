@@ -15,9 +15,9 @@ from toolchain.quantization.graph import (
     input_affine,
     input_range,
     range_points,
-    snap_biases,
     weight_scales,
 )
+from toolchain.quantization.snap import snap
 
 GRAPH = Graph(
     8,
@@ -134,8 +134,7 @@ def test_biases_lie_on_the_grid_of_the_integer_runtimes() -> None:
     bias = random.normal(size=4).astype(np.float32)
     graph = Graph(4, nodes, {"conv1/kernel": kernel, "conv1/bias": bias})
     ranges = {IMAGE: Affine(1 / 128, 128), "relu1": Affine(6 / 255, 0)}
-    snapped = snap_biases(graph, ranges)["conv1/bias"]
+    snapped = snap(graph, ranges).arrays["conv1/bias"]
     steps = weight_scales(kernel, "conv", bias, 1 / 128) / 128
     assert np.abs(snapped / steps - np.round(snapped / steps)).max() < 1e-3
     assert (np.abs(snapped - bias) <= steps / 2 + 1e-7).all()
-    assert np.array_equal(snap_biases(graph, ranges)["conv1/kernel"], kernel)

@@ -21,11 +21,11 @@ from toolchain.quantization.graph import (
     affine,
     input_affine,
     range_points,
-    snap_biases,
     weight_scales,
 )
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sample import calibration_rows
+from toolchain.quantization.snap import snap
 from toolchain.training.batches import Examples
 from toolchain.training.inference import Inference
 from toolchain.training.stage import pixel_examples, preparation
@@ -55,7 +55,7 @@ def one_layer(op: str) -> tuple[Graph, dict[str, Affine]]:
     nodes.append(Node("act", "relu6", ("layer",)))
     graph = Graph(SIZE, tuple(nodes), {"layer/kernel": kernel, "layer/bias": bias})
     ranges = {IMAGE: input_affine(WAY.mean, WAY.std), "act": affine(0.0, 2.5)}
-    return graph.with_arrays(snap_biases(graph, ranges)), ranges
+    return snap(graph, ranges), ranges
 
 
 def in_integers(graph: Graph, ranges: dict[str, Affine], images: np.ndarray) -> np.ndarray:

@@ -21,10 +21,10 @@ from toolchain.quantization.graph import (
     affine,
     input_affine,
     range_points,
-    snap_biases,
 )
 from toolchain.quantization.qat import qat_model
 from toolchain.quantization.sample import calibration_rows
+from toolchain.quantization.snap import snap
 from toolchain.quantization.stage import folded, quantize_model, quantized_graph
 from toolchain.recipe import Recipe
 from toolchain.runtimes import read_contract
@@ -54,7 +54,7 @@ def start_of(run, recipe: Recipe, ranges: dict[str, Affine]) -> dict[str, np.nda
     corrected = correct_biases(graph, ranges, sample, preparation(recipe))
     kernels = [name for name in graph.arrays if name.endswith("/kernel")]
     assert all(np.array_equal(corrected.arrays[name], graph.arrays[name]) for name in kernels)
-    return snap_biases(corrected, ranges)
+    return snap(corrected, ranges).arrays
 
 
 def test_the_calibrated_start_is_measured_and_kept(small_vgg_run, calibrated_vgg) -> None:

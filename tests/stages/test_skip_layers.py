@@ -29,10 +29,12 @@ from toolchain.images.preprocess import normalise
 from toolchain.inspection import check_portable, check_promise, inspect_file, optimised_ops
 from toolchain.inspection.scheme import float_layers
 from toolchain.quantization.calibrate import calibrate
-from toolchain.quantization.graph import Affine, Graph, range_points, ranges_of, snap_biases
+from toolchain.quantization.graph import Affine, Graph, range_points, ranges_of
+from toolchain.quantization.integers import IntegerNetwork
 from toolchain.quantization.preserved import compressed, ties_of
 from toolchain.quantization.qat import get_arrays, kernel_variables, qat_model
 from toolchain.quantization.sensitivity import sensitivity
+from toolchain.quantization.snap import snap
 from toolchain.recipe.layers import layers_of
 from toolchain.recipe.sections import ONNX_FORMS, CompressSection
 from toolchain.runtimes import open_runner
@@ -50,7 +52,7 @@ def ranges() -> dict[str, Affine]:
 def skipping(ranges: dict[str, Affine], names: tuple[str, ...]) -> tuple[Graph, dict[str, Affine]]:
     graph = network().keep_float(names)
     needed = ranges_of(graph, ranges)
-    return graph.with_arrays(snap_biases(graph, needed)), needed
+    return snap(graph, needed), needed
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_the_named_layers_are_float_in_the_file_and_all_others_integer(
     assert all(len(found) == 1 for found in float_layers(inspection, names).values())
     check_promise(inspection, "int8-qat", names)
     check_portable(inspection)
-    expected = softmax(qat_model(graph, needed)(normalise(PIXELS, WAY), training=False).numpy())
+    expected = softmax(IntegerNetwork(graph, needed)(normalise(PIXELS, WAY)).numpy())
     found = answers(path)
     assert len(np.unique(found.round(2))) > 20
     assert np.abs(found - expected).max() < TOLERANCE

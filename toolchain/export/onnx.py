@@ -31,6 +31,7 @@ from toolchain.quantization.graph import (
     stored_weights,
     weight_scales,
 )
+from toolchain.quantization.snap import stored_bias
 
 # The oldest IR version that carries an operator set, so that older runtimes still load the file
 # (ONNX docs/Versioning.md).
@@ -241,15 +242,14 @@ class _Writer:
         scales = weight_scales(kernel, node.op, bias, float(self._input_scale(node)))
         rounded = stored_weights(weights, scales, axis=0)
         bias_scales = self._input_scale(node) * scales
-        limit = 2**31 - 1
-        whole = np.clip(np.round(bias.astype(np.float64) / bias_scales), -limit, limit)
+        whole = stored_bias(self.graph, self.ranges, node)
         if node.op == "dense":
             # One scale for all channels, see quantization.qat.SymmetricKernel.
             scales, bias_scales = scales[0], bias_scales[0]
         axis = {} if node.op == "dense" else {"axis": 0}
         return [
             self._constant_dequantized(f"{node.name}_weight", rounded, scales, axis),
-            self._constant_dequantized(bias_name, whole.astype(np.int32), bias_scales, axis),
+            self._constant_dequantized(bias_name, whole, bias_scales, axis),
         ]
 
     def _float_kernel(self, node: Node, weights: NDArray[np.float32]) -> str:

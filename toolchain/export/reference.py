@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from toolchain.evidence import Heatmaps
 from toolchain.quantization.fold import fold
-from toolchain.quantization.qat import qat_model
+from toolchain.quantization.integers import IntegerNetwork
 from toolchain.quantization.stage import quantized_graph, restore
 from toolchain.recipe import Recipe
 from toolchain.training.batches import Examples
@@ -44,7 +44,7 @@ def reference_probabilities(
     if quantized is not None:
         graph = fold(network)
         for precision in recipe.int8_precisions():
-            models[precision] = qat_model(*quantized_graph(graph, quantized, precision))
+            models[precision] = IntegerNetwork(*quantized_graph(graph, quantized, precision))
     answers = {}
     for name, model in models.items():
         label = f"Keras {name} on the test split"

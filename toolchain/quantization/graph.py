@@ -258,12 +258,12 @@ def scales_of(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArray
 def stored_kernel(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArray[np.int8]:
     """The integers of a layer's kernel."""
     kernel = graph.arrays[f"{node.name}/kernel"]
-    return stored_weights(kernel, scales_of(graph, ranges, node), _channels(node))
+    return stored_weights(kernel, scales_of(graph, ranges, node), channel_axis(node))
 
 
 def rounded_kernel(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArray[np.float32]:
     """What 8 bits make of a layer's kernel: real values on the grid of its scales."""
-    stored, axis = stored_kernel(graph, ranges, node), _channels(node)
+    stored, axis = stored_kernel(graph, ranges, node), channel_axis(node)
     return stored * along(scales_of(graph, ranges, node), stored.ndim, axis)
 
 
@@ -273,7 +273,7 @@ def rounded_kernels(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, NDA
     return {f"{node.name}/kernel": rounded_kernel(graph, ranges, node) for node in layers}
 
 
-def _channels(node: Node) -> int:
+def channel_axis(node: Node) -> int:
     """The axis of a kernel that has its output channels."""
     return 2 if node.op == "depthwise" else -1
 
@@ -289,21 +289,6 @@ def stored_weights(
 def along(scales: NDArray[np.float32], dimensions: int, axis: int) -> NDArray[np.float32]:
     """Scales [n] in a shape that meets an axis of n of an array with so many dimensions."""
     return scales.reshape([-1 if at == axis % dimensions else 1 for at in range(dimensions)])
-
-
-def snap_biases(graph: Graph, ranges: Mapping[str, Affine]) -> dict[str, NDArray[np.float32]]:
-    """The graph's weights with every bias on the grid that integer runtimes store it on.
-
-    They add biases as int32 in steps of input scale * kernel scale. With the same biases in the
-    simulation, the first layer's share of differently rounded outputs falls from 8e-5.
-    """
-    arrays = dict(graph.arrays)
-    for node in graph.integer_layers():
-        scale = np.float64(input_range(graph, ranges, node).scale)
-        step = scale * scales_of(graph, ranges, node)
-        whole = np.round(arrays[f"{node.name}/bias"].astype(np.float64) / step)
-        arrays[f"{node.name}/bias"] = (whole * step).astype(np.float32)
-    return arrays
 
 
 def input_range(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> Affine:

@@ -20,11 +20,13 @@ from toolchain.quantization.bias_correction import correct_biases, correction_im
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.float_layers import Fallback, Gate, cost, fall_back
 from toolchain.quantization.fold import fold, to_keras
-from toolchain.quantization.graph import Affine, Graph, ranges_of, snap_biases
+from toolchain.quantization.graph import Affine, Graph, ranges_of
+from toolchain.quantization.integers import IntegerNetwork
 from toolchain.quantization.preserved import compressed, ties_of
 from toolchain.quantization.qat import get_arrays, qat_model
 from toolchain.quantization.sample import calibration_rows
 from toolchain.quantization.sensitivity import sensitivity
+from toolchain.quantization.snap import snap
 from toolchain.recipe import Recipe
 from toolchain.recipe.defaults import NO_INTEGER_SIGMOID
 from toolchain.recipe.layers import LAST_LAYER
@@ -127,8 +129,8 @@ def quantize_model(
         found = judge.fallback(source, precision, recipe)
         rounded = source if found is None else found.graph
         accuracy = found.right / len(validation) if found else record.validation_accuracy
-        snapped = snap_biases(rounded, ranges_of(rounded, ranges))
-        save_weights(snapped, out / WEIGHTS_OF[precision])
+        snapped = snap(rounded, ranges_of(rounded, ranges))
+        save_weights(snapped.arrays, out / WEIGHTS_OF[precision])
         integers[precision] = Integers(rounded.float_layers(), accuracy)
         if precision in recipe.int8_precisions():
             left = compressed(rounded, ranges, recipe.compress)
@@ -195,11 +197,11 @@ class _Judge:
         return self._right(to_keras(self.graph))
 
     def _rounded_right(self, graph: Graph) -> int:
-        """As its files will compute: with the ranges that are left, and biases on their grid."""
+        """As its files will compute, with the ranges that are left."""
         ranges = ranges_of(graph, self.ranges)
-        return self._right(qat_model(graph.with_arrays(snap_biases(graph, ranges)), ranges))
+        return self._right(IntegerNetwork(snap(graph, ranges), ranges))
 
-    def _right(self, model: tf_keras.Model) -> int:
+    def _right(self, model: tf_keras.Model | IntegerNetwork) -> int:
         logits = Inference(model, self.prepare).logits(self.validation)
         labels = self.validation.labels[self.validation.rows]
         return int(np.sum(logits.argmax(axis=1) == labels))
