@@ -215,6 +215,15 @@ def test_the_file_says_what_goes_in_and_comes_out(small: Case) -> None:
         assert not any(t.external_data for t in model.graph.initializer)
 
 
+def test_zero_points_are_written_once_a_length(small: Case) -> None:
+    model = onnx.load_from_string(to_onnx(small.graph, small.ranges))
+    read = [name for node in model.graph.node for name in node.input]
+    zeros = [one for one in model.graph.initializer if one.name.startswith("zeros_")]
+    kinds = {(one.data_type, tuple(one.dims)) for one in zeros}
+    assert len(kinds) == len(zeros) < sum(name.startswith("zeros_") for name in read)
+    assert not any(onnx.numpy_helper.to_array(one).any() for one in zeros)
+
+
 def test_the_same_network_is_the_same_file(small: Case) -> None:
     once = to_onnx(small.graph, small.ranges)
     assert to_onnx(small.graph, small.ranges) == once

@@ -171,6 +171,20 @@ def test_an_integer_file_has_integer_layers_alone(files, kind: str, tmp_path: Pa
     assert len(inspection.layers()) == 8
 
 
+def test_zero_points_are_written_once_a_length(files) -> None:
+    """Eight bytes a channel, of kernels and biases alike: a fifth of a small MobileNetV2."""
+    graph = schema.Model.GetRootAs(files["int8"]).Subgraphs(0)
+    found: dict[int, set[int]] = {}
+    for place in range(graph.TensorsLength()):
+        quantization = graph.Tensors(place).Quantization()
+        if quantization is not None and quantization.ZeroPointLength() > 1:
+            points = quantization.ZeroPointAsNumpy()
+            assert not points.any()
+            found.setdefault(len(points), set()).add(points.__array_interface__["data"][0])
+    assert len(found) > 2
+    assert all(len(places) == 1 for places in found.values())
+
+
 @pytest.mark.parametrize("kind", ["fp32", "fp16", "w8", "int8", "uint8", "logits"])
 def test_builtin_operations_alone_are_used(files, kind: str) -> None:
     """Others need a runtime with more in it: LiteRT's and MediaPipe's have these alone."""

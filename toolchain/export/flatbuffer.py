@@ -20,11 +20,26 @@ _ALIGNMENT: Final = 16
 
 
 class _Builder(flatbuffers.Builder):
-    """Aligns byte vectors, the weights, as the schema demands; Python's builder aligns to 1."""
+    """Aligns weights as the schema demands, and writes equal vectors of other kinds once.
+
+    Python's builder aligns bytes to 1. The converter gives each channel of a kernel and of a bias a
+    zero point of eight bytes, all 0: a fifth of a small network. That several tables point to one
+    vector is how a FlatBuffer shares (https://flatbuffers.dev/internals).
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], Any] = {}
 
     def CreateNumpyVector(self, x: NDArray[Any]) -> Any:  # noqa: N802 - the library's name
-        if x.dtype != np.uint8:
-            return super().CreateNumpyVector(x)
+        if x.dtype == np.uint8:
+            return self._aligned(x)
+        key = x.dtype.str, x.tobytes()
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+    def _aligned(self, x: NDArray[np.uint8]) -> Any:
         self.StartVector(1, x.size, _ALIGNMENT)
         self.head = self.Head() - x.size
         self.Bytes[self.Head() : self.Head() + x.size] = x.tobytes()

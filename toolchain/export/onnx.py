@@ -285,8 +285,10 @@ class _Writer:
     ) -> str:
         scales = np.asarray(scales, np.float32)
         inputs = [self._constant(f"{name}_q", stored), self._constant(f"{name}_scale", scales)]
+        # One for all layers with as many scales: explicit, because onnxruntime (1.31) leaves a Gemm
+        # in float whose kernel has none.
         zeros = np.zeros(scales.shape, stored.dtype)
-        inputs.append(self._constant(f"{name}_zero", zeros))
+        inputs.append(self._constant(f"zeros_{zeros.dtype}_{zeros.size}", zeros))
         self._add("DequantizeLinear", inputs, name, **axis)
         return name
 
