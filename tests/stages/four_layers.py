@@ -17,7 +17,7 @@ from toolchain.runtimes import open_runner
 from toolchain.training.batches import Examples
 
 # Of a probability, between a file and the graph that simulates it: sums in another order.
-TOLERANCE = 1e-3
+TOLERANCE = 1e-5
 SIZE, CLASSES = 12, 3
 WAY = Preprocessing.of("symmetric", SIZE)
 
