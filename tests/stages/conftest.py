@@ -33,7 +33,6 @@ TINY = {
     "quantize.epochs": 1,
     "quantize.learning_rate": 1e-4,
     "quantize.calibration_images": 128,
-    "verify.int8_agreement": 0.9,
     "verify.accuracy_drop": 5,
     "benchmark.runs": 10,
     "benchmark.seconds": 0,

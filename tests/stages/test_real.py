@@ -133,7 +133,6 @@ epochs = 1
 calibration_images = 32
 
 [verify]
-int8_agreement = 0.97
 accuracy_drop = 2
 """
 

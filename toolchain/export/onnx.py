@@ -7,7 +7,6 @@ on x86-64, this is the form onnxruntime runs fastest (U8S8), see docs/architectu
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +30,7 @@ from toolchain.quantization.graph import (
     stored_weights,
     weight_scales,
 )
+from toolchain.quantization.shapes import output_shapes, output_side
 from toolchain.quantization.snap import stored_bias
 
 # The oldest IR version that carries an operator set, so that older runtimes still load the file
@@ -85,7 +85,7 @@ class _Writer:
     """Collects the nodes and initializers of one file.
 
     `real` holds, for each output, the name of its float tensor; `stored` that of its uint8 tensor
-    in an integer file. `shapes` holds [height, width, channels], or [features] after pooling.
+    in an integer file.
     """
 
     def __init__(self, graph: Graph, ranges: dict[str, Affine] | None, contract: Contract) -> None:
@@ -96,7 +96,7 @@ class _Writer:
         self.initializers: list[Any] = []
         self.real: dict[str, str] = {}
         self.stored: dict[str, str] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {IMAGE: (graph.size, graph.size, 3)}
+        self.shapes = output_shapes(graph)
 
     def write(self) -> None:
         self._image()
@@ -150,13 +150,11 @@ class _Writer:
         elif node.op in SAME_RANGE:
             self._same_range(node)
         elif node.op == "add":
-            self.shapes[node.name] = self.shapes[node.inputs[0]]
             self._add("Add", [self.real[name] for name in node.inputs], node.name)
             self._publish(node.name, node.name)
         elif node.op == "log_sigmoid":
             self._log_sigmoid(node)
         else:
-            self.shapes[node.name] = self.shapes[node.inputs[0]][-1:]
             pooled = f"{node.name}_pooled"
             self._add("GlobalAveragePool", [self.real[node.inputs[0]]], pooled)
             self._publish(node.name, pooled, flatten=True)
@@ -164,7 +162,6 @@ class _Writer:
     def _log_sigmoid(self, node: Node) -> None:
         """-log(1 + exp(-x)), by the operator that cannot overflow."""
         name, source = node.name, node.inputs[0]
-        self.shapes[name] = self.shapes[source]
         self._add("Neg", [self.real[source]], f"{name}_negative")
         self._add("Softplus", [f"{name}_negative"], f"{name}_softplus")
         self._add("Neg", [f"{name}_softplus"], f"{name}_raw")
@@ -202,7 +199,6 @@ class _Writer:
         if node.is_float and node.inputs[0] in self.stored:
             given, kernel = self._apart(node, given), -kernel
         inputs = [given, *self._weights(node, kernel, bias)]
-        self.shapes[node.name] = self._linear_shape(node, kernel)
         # The last layer is called "logits", and so is an output that holds them.
         is_taken = node.name == self.contract.output.name
         result = f"{node.name}_raw" if is_taken else node.name
@@ -292,17 +288,6 @@ class _Writer:
         self._add("DequantizeLinear", inputs, name, **axis)
         return name
 
-    def _linear_shape(self, node: Node, kernel: NDArray[np.float32]) -> tuple[int, ...]:
-        if node.op == "dense":
-            return (kernel.shape[1],)
-        channels = kernel.shape[2] if node.op == "depthwise" else kernel.shape[3]
-        height, width, _ = self.shapes[node.inputs[0]]
-        return (
-            _out_size(height, kernel.shape[0], node),
-            _out_size(width, kernel.shape[1], node),
-            channels,
-        )
-
     def _window(self, node: Node, kernel: NDArray[np.float32]) -> dict[str, Any]:
         height, width, channels = self.shapes[node.inputs[0]]
         top, bottom = _pads(height, kernel.shape[0], node)
@@ -316,7 +301,6 @@ class _Writer:
 
     def _activation(self, node: Node) -> None:
         name, source = node.name, node.inputs[0]
-        self.shapes[name] = self.shapes[source]
         point = self.ranges.get(name)
         if point is not None and point.zero_point == 0:
             # Rounding to uint8 from 0 on cuts below 0, and above the range's end: that is the
@@ -341,16 +325,13 @@ class _Writer:
         if node.op == "max_pool":
             window = {"kernel_shape": [node.stride] * 2, "strides": [node.stride] * 2}
             self._add("MaxPool", [tensor], output, **window)
-            self.shapes[node.name] = (*(side // node.stride for side in shape[:2]), shape[2])
         elif node.op == "max":
             self._add("MaxPool", [tensor], f"{output}_pooled", kernel_shape=list(shape[:2]))
             self._add("Flatten", [f"{output}_pooled"], output, axis=1)
-            self.shapes[node.name] = shape[-1:]
         else:
             # In TensorFlow's order, for which `weight_scales` scaled the kernel that reads it.
             self._add("Transpose", [tensor], f"{output}_nhwc", perm=[0, 2, 3, 1])
             self._add("Flatten", [f"{output}_nhwc"], output, axis=1)
-            self.shapes[node.name] = (math.prod(shape),)
         if is_stored:
             self.stored[node.name] = output
             self.ranges[node.name] = self.ranges[source]
@@ -368,15 +349,9 @@ class _Writer:
         return name
 
 
-def _out_size(size: int, window: int, node: Node) -> int:
-    if node.padding == "same":
-        return -(-size // node.stride)
-    return (size - window) // node.stride + 1
-
-
 def _pads(size: int, window: int, node: Node) -> tuple[int, int]:
     """What TensorFlow's "same" adds before and after (tf.nn documentation, "padding")."""
     if node.padding != "same":
         return 0, 0
-    total = max((_out_size(size, window, node) - 1) * node.stride + window - size, 0)
+    total = max((output_side(size, window, node) - 1) * node.stride + window - size, 0)
     return total // 2, total - total // 2

@@ -1,4 +1,4 @@
-"""The Keras models that the exported files came from, asked on the same photos."""
+"""The networks that the exported files came from, asked on the same photos."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def reference_probabilities(
     rows: NDArray[np.int64],
     recipe: Recipe,
 ) -> dict[str, NDArray[np.float32]]:
-    """Probabilities by precision: "fp32" of the float network, others of their simulation.
+    """Probabilities by precision: "fp32" of the float network, int8 ones of theirs in integers.
 
-    Files in fp16 and w8 come from the float network; an int8 file comes from the graph with
-    rounding that has its weights.
+    Files in fp16 and w8 come from the float network; an int8 file comes from the graph that has
+    its weights and ranges, computed in whole numbers.
 
     Each is float32 [len(rows), classes]; `rows` are positions in the dataset.
     """

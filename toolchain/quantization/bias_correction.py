@@ -9,6 +9,7 @@ and Bias Correction, arXiv 1906.04721, section 4.2). `docs/quantization.md` has 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from toolchain.quantization.fold import to_keras
+from toolchain.quantization.fold import arguments, to_keras
 from toolchain.quantization.graph import (
     IMAGE,
     WITH_WEIGHTS,
@@ -25,6 +26,7 @@ from toolchain.quantization.graph import (
     Node,
     rounded_kernels,
 )
+from toolchain.quantization.shapes import output_shapes
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
 from toolchain.training.inference import Prepare, prepared
@@ -40,8 +42,7 @@ _BATCH: Final = 32
 
 def correction_images(graph: Graph) -> int:
     """How many photos fit into memory for `correct_biases`, 8 at least."""
-    tensors = (layer.output for layer in to_keras(graph).layers)
-    largest = max(4 * int(np.prod(tensor.shape[1:])) for tensor in tensors)
+    largest = max(4 * math.prod(shape) for shape in output_shapes(graph).values())
     return max(_BYTES // (4 * largest), _FEWEST_IMAGES)
 
 
@@ -85,8 +86,7 @@ def _image(examples: Examples, prepare: Prepare) -> Any:
 
 
 def _apply(model: Any, node: Node, tensors: dict[str, Any]) -> Any:
-    inputs = [tensors[name] for name in node.inputs]
-    return model.get_layer(node.name)(inputs if node.op == "add" else inputs[0], training=False)
+    return model.get_layer(node.name)(arguments(node, tensors), training=False)
 
 
 def _round(tensor: Any, point: Affine | None) -> Any:

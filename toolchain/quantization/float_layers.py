@@ -4,6 +4,7 @@ accuracy gate does not hold without; and what that costs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from toolchain.evidence import LayerError
-from toolchain.quantization.fold import to_keras
 from toolchain.quantization.graph import WITH_WEIGHTS, Graph
+from toolchain.quantization.shapes import output_shapes
 from toolchain.terminal import say
 
 # A weight as float32 instead of int8; biases have four bytes in either.
@@ -159,10 +160,10 @@ def cost(graph: Graph) -> str:
     if not names:
         return ""
     layers = [node.name for node in graph.nodes if node.op in WITH_WEIGHTS]
-    model = to_keras(graph)
+    shapes = output_shapes(graph)
     sizes = {name: graph.arrays[f"{name}/kernel"].size for name in layers}
     # A kernel is applied at every place of the output; a dense one has a single place.
-    places = {name: np.prod(model.get_layer(name).output.shape[1:-1]) for name in layers}
+    places = {name: math.prod(shapes[name][:-1]) for name in layers}
     work = {name: sizes[name] * places[name] for name in layers}
     share = sum(work[name] for name in names) / sum(work.values())
     more = _MORE_BYTES * sum(sizes[name] for name in names)

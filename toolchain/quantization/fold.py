@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -179,10 +179,15 @@ def to_keras(graph: Graph, wrap: Wrap = lambda layer, node: layer) -> tf_keras.M
     entry = layers.Activation("linear", name=f"{IMAGE}_quantized")
     tensors = {IMAGE: wrap(entry, None)(image)}
     for node in graph.nodes:
-        inputs = [tensors[name] for name in node.inputs]
-        layer = _layer(node, graph)
-        tensors[node.name] = wrap(layer, node)(inputs if node.op == "add" else inputs[0])
+        layer = wrap(_layer(node, graph), node)
+        tensors[node.name] = layer(arguments(node, tensors))
     return tf_keras.Model(image, tensors[graph.nodes[-1].name], name="folded")
+
+
+def arguments(node: Node, tensors: Mapping[str, Any]) -> Any:
+    """What the layer of a node is called with: a sum takes a list, all others one tensor."""
+    inputs = [tensors[name] for name in node.inputs]
+    return inputs if node.op == "add" else inputs[0]
 
 
 def _layer(node: Node, graph: Graph) -> Any:

@@ -122,7 +122,8 @@ class IntegerNetwork:
         sums = [_multiplied(node, values[..., a:b], kernel) for a, b, kernel in weights.parts]
         if node.is_float:
             return _Tensor(sums[0] + weights.bias, weights.steps)
-        whole = tf.add_n([tf.cast(one, tf.int32) for one in sums]) + weights.bias
+        # Exact as they are, but where a device convolves by Winograd's transform, in fractions.
+        whole = tf.add_n([tf.cast(tf.round(one), tf.int32) for one in sums]) + weights.bias
         return _Tensor(tf.cast(whole, tf.float32), weights.steps)
 
     def _sum(self, node: Node, inputs: list[_Tensor]) -> _Tensor:

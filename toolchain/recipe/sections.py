@@ -306,10 +306,13 @@ class VerifySection:
         0.98, "least top-1 agreement of w8 files with the float model", low=0.0, high=1.0
     )
     int8_difference: float = setting(
-        0.02, "the same for int8 files and their simulation", low=0.0, high=1.0
+        0.02, "the same for int8 files and their network in integers", low=0.0, high=1.0
     )
     int8_agreement: float = setting(
-        0.99, "least top-1 agreement of int8 files with their simulation", low=0.0, high=1.0
+        0.995,
+        "least top-1 agreement of int8 files with their network in integers",
+        low=0.0,
+        high=1.0,
     )
     accuracy_drop: float = setting(
         0.5, "most points a file may lose against fp32", low=0.0, high=100.0

@@ -24,8 +24,8 @@ class Gates:
     """The bounds for files of one precision.
 
     Attributes:
-      reference: precision of the Keras model that such files come from. An int8 file comes from
-        its own simulation; fp16 and w8 only store the float model another way.
+      reference: precision of the network that such files come from. An int8 file comes from its
+        own, in integers; fp16 and w8 only store the float model another way.
       largest_difference: of a probability from the reference's.
       mean_difference: the same as `metrics.mean_difference` measures it: rounding may move one
         image a lot, and must not move many.
