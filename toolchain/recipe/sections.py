@@ -309,10 +309,7 @@ class VerifySection:
         0.02, "the same for int8 files and their network in integers", low=0.0, high=1.0
     )
     int8_agreement: float = setting(
-        0.995,
-        "least top-1 agreement of int8 files with their network in integers",
-        low=0.0,
-        high=1.0,
+        0.995, "least top-1 agreement of int8 files with their integers", low=0.0, high=1.0
     )
     accuracy_drop: float = setting(
         0.5, "most points a file may lose against fp32", low=0.0, high=100.0
