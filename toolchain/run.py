@@ -120,18 +120,22 @@ class Run:
             return None
 
     def is_current(self, stage: str, key: str) -> bool:
-        """Whether the published stage has this key and its files are untouched (size and time)."""
+        """Whether the published stage has this key and its files are as they were published."""
         manifest = self.manifest(stage)
         if manifest is None or manifest.key != key:
             return False
         return all(self._untouched(stage, name, entry) for name, entry in manifest.files.items())
 
     def _untouched(self, stage: str, name: str, entry: FileEntry) -> bool:
+        """By size and time of change; by its bytes where the time is another, as after a copy."""
+        path = self.stage(stage) / name
         try:
-            status = (self.stage(stage) / name).stat()
+            status = path.stat()
+            if status.st_size != entry.bytes:
+                return False
+            return status.st_mtime_ns == entry.mtime_ns or sha256_file(path) == entry.sha256
         except OSError:
             return False
-        return status.st_size == entry.bytes and status.st_mtime_ns == entry.mtime_ns
 
     def require_all(self, stage: str) -> Path:
         """A stage's folder after the hash of every file in it was compared; see `require`."""

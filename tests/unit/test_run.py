@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,19 @@ def test_a_changed_file_makes_the_stage_stale(run, change):
     else:
         path.write_text("one!" if change == "longer" else "two")
     assert not run.is_current("train", "k1")
+
+
+def test_a_copied_run_is_current_and_a_damaged_copy_is_not(run, tmp_path):
+    """`cp -r` and archives without times give every file the time of the copy."""
+    publish(run)
+    shutil.copytree(run.folder, tmp_path / "elsewhere" / run.name, copy_function=shutil.copyfile)
+    copy = Run(tmp_path / "elsewhere", run.name)
+    path = copy.stage("train") / "a.txt"
+    os.utime(path, ns=(1, 1))
+    assert copy.is_current("train", "k1")
+    path.write_text("".join(reversed(path.read_text())))
+    os.utime(path, ns=(1, 1))
+    assert not copy.is_current("train", "k1")
 
 
 @pytest.mark.parametrize(
