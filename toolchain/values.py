@@ -279,10 +279,10 @@ class FileVerification:
       format, precision: as in its contract.
       runtime: "litert" or "onnxruntime".
       images: how many were compared.
-      agreement: share with the same top-1 as the Keras model it came from.
+      agreement: share with the same top-1 as the network it came from.
       max_difference: largest absolute difference of a probability from that model's.
       accuracy: top-1 on the test split, 0..1 with its Wilson interval.
-      reference_accuracy: of the Keras model it came from, same images (0..1).
+      reference_accuracy: of the network it came from, same images (0..1).
       confusion: confusion[true][predicted], counts.
       failures: the gates it missed, one sentence each; empty when it passed.
       top5: share whose class is among the five most probable; None with five classes or fewer.

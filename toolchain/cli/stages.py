@@ -206,7 +206,7 @@ def show_export(run: Run) -> None:
 
 
 def verify(recipe: Recipe, run: Run, out: Path) -> None:
-    """Compare every exported file with the Keras model it came from, on the test split.
+    """Compare every exported file with the network it came from, on the test split.
 
     Raises:
       GateError: a gate was missed; nothing is published.
@@ -282,7 +282,7 @@ def _table_of(result: Verification) -> None:
         )
         for file in result.files
     ]
-    columns = ("file", "photos", "top-1 %", "95 %", "points to float", "Keras %", "agree %")
+    columns = ("file", "photos", "top-1 %", "95 %", "points to float", "network %", "agree %")
     table("verification on the test split", (*columns, "difference", "gates"), rows)
 
 

@@ -1,4 +1,4 @@
-"""`toolchain verify`: a run against its Keras models, or a folder of files against its goldens."""
+"""`toolchain verify`: a run against its networks, or a folder of files against its goldens."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def reference_probabilities(
             models[precision] = IntegerNetwork(*quantized_graph(graph, quantized, precision))
     answers = {}
     for name, model in models.items():
-        label = f"Keras {name} on the test split"
+        label = f"network of {name} on the test split"
         answers[name] = _softmax(Inference(model, prepare).logits(examples, label))
     return answers
 

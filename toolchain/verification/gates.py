@@ -63,13 +63,13 @@ def parity_failures(found: Probabilities, reference: Probabilities, gates: Gates
     difference = metrics.max_difference(found, reference)
     if difference > gates.largest_difference:
         failures.append(
-            f"a probability differs from the Keras model's by {difference:.3g}, "
+            f"a probability differs from its network's by {difference:.3g}, "
             f"at most {gates.largest_difference:.3g} is allowed (verify.{gates.keys[0]})"
         )
     difference = metrics.mean_difference(found, reference)
     if difference > gates.mean_difference:
         failures.append(
-            f"probabilities differ from the Keras model's by {difference:.3g} on average, "
+            f"probabilities differ from its network's by {difference:.3g} on average, "
             f"at most {gates.mean_difference:.3g} is allowed (verify.{gates.keys[0]})"
         )
     different = metrics.disagreements(found, reference, TIE_MARGIN)
@@ -77,7 +77,7 @@ def parity_failures(found: Probabilities, reference: Probabilities, gates: Gates
     if same < gates.agreement:
         allowed = f"at least {gates.agreement:.2%} is asked for (verify.{gates.keys[1]})"
         failures.append(
-            f"{same:.2%} of the images get the same class as from the Keras model it came from, "
+            f"{same:.2%} of the images get the same class as from the network it came from, "
             f"not test image {different[0]}; "
             + ("none may differ" if gates.agreement == 1.0 else allowed)
         )

@@ -48,9 +48,9 @@ def verify(
 
     Args:
       asked: what the files answered, see `ask.ask`.
-      references: precision -> probabilities of the Keras model such files come from, float32
-        [n, classes]: "fp32" the float model, always needed; "int8-ptq" and "int8-qat" the graphs
-        that simulate such files.
+      references: precision -> probabilities of the network such files come from, float32
+        [n, classes]: "fp32" the float model, always needed; "int8-ptq" and "int8-qat" the
+        networks in integers.
       photos: what was asked about.
       classes: names, in the order of the labels.
       gates: the bounds of the recipe.
