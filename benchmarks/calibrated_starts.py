@@ -13,7 +13,6 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,14 @@ from toolchain.quantization.bias_correction import correct_biases, correction_im
 from toolchain.quantization.calibrate import calibrate
 from toolchain.quantization.fold import to_keras
 from toolchain.quantization.integers import IntegerNetwork
-from toolchain.quantization.sample import calibration_rows
 from toolchain.quantization.snap import snap
-from toolchain.quantization.stage import folded
+from toolchain.quantization.stage import drawn, folded
 from toolchain.training.batches import Examples
-from toolchain.training.inference import prepared
-from toolchain.training.stage import preparation
+from toolchain.training.inference import Inference, Prepare
+from toolchain.training.logarithms import log_softmax
+from toolchain.training.stage import pixel_examples, preparation
 
 METHODS = ("minmax", "percentile", "mse")
-BATCH = 64
 # Logits between the two best classes of the float network, up to which a photo is near the border.
 NEAR = 5.0
 Logits = NDArray[np.float64]
@@ -60,24 +58,19 @@ def changed(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
     }
 
 
-def asked(model: Callable[..., Any], prepare: Any, pixels: NDArray[np.uint8]) -> Logits:
-    """Logits of every photo, float64 [n, classes]."""
-    forward = tf.function(
-        lambda batch: model(prepared(prepare, batch), training=False), reduce_retracing=True
-    )
-    parts = [forward(tf.constant(pixels[at : at + BATCH])) for at in range(0, len(pixels), BATCH)]
-    return np.concatenate([part.numpy() for part in parts]).astype(np.float64)
+def asked(model: Any, prepare: Prepare, sets: dict[str, NDArray[np.uint8]]) -> dict[str, Logits]:
+    """Logits of every photo of each set, float64 [n, classes]."""
+    inference, found = Inference(model, prepare), {}
+    for name, pixels in sets.items():
+        unasked, rows = np.zeros(len(pixels), np.int64), np.arange(len(pixels))
+        found[name] = inference.logits(Examples(pixels, unasked, rows)).astype(np.float64)
+    return found
 
 
 def margins(logits: Logits, best: NDArray[np.int64]) -> Logits:
     """How far the first of two classes is before the second, [n]; `best` is [n, 2]."""
     pair = np.take_along_axis(logits, best, axis=1)
     return pair[:, 0] - pair[:, 1]
-
-
-def log_softmax(logits: Logits) -> Logits:
-    below = logits - logits.max(axis=1, keepdims=True)
-    return below - np.log(np.exp(below).sum(axis=1, keepdims=True))
 
 
 def compared(found: Logits, exact: Logits) -> dict[str, float]:
@@ -102,22 +95,17 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     graph, prepare = folded(published.trained(inputs.run), recipe), preparation(recipe)
     rows = dataset.indices("validation")
     sets, labels = changed(inputs.pixels(rows)), dataset.label_array()[rows]
-    exact = {name: asked(to_keras(graph), prepare, pixels) for name, pixels in sets.items()}
-    sample = Examples(dataset.pixels(), dataset.label_array(), inputs.calibration_rows)
-    few = min(correction_images(graph), len(inputs.calibration_rows))
-    fitting = Examples(
-        dataset.pixels(),
-        dataset.label_array(),
-        calibration_rows(dataset.indices("train"), few, recipe.train.seed),
-    )
+    exact = asked(to_keras(graph), prepare, sets)
+    train = pixel_examples(dataset, "train")
+    sample = drawn(train, recipe, recipe.quantize.calibration_images)
+    fitting = drawn(train, recipe, correction_images(graph))
     starts = {}
     for method in METHODS:
         way = inputs.contract.preprocessing
         ranges = calibrate(graph, sample, prepare, way, method)
         corrected = correct_biases(graph, ranges, fitting, prepare)
         for name, start in ((method, graph), (f"{method}, biases corrected", corrected)):
-            network = IntegerNetwork(snap(start, ranges), ranges)
-            found = {one: asked(network, prepare, pixels) for one, pixels in sets.items()}
+            found = asked(IntegerNetwork(snap(start, ranges), ranges), prepare, sets)
             right = float((found["as they are"].argmax(axis=1) == labels).mean())
             each = {one: compared(found[one], exact[one]) for one in sets}
             starts[name] = {"right": right, "sets": each}

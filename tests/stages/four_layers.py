@@ -16,7 +16,7 @@ from toolchain.quantization.graph import Affine, Graph, Node
 from toolchain.runtimes import open_runner
 from toolchain.training.batches import Examples
 
-# Of a probability, between a file and the graph that simulates it: sums in another order.
+# Of a probability, between a file and the same integers: softmax in another place.
 TOLERANCE = 1e-5
 SIZE, CLASSES = 12, 3
 WAY = Preprocessing.of("symmetric", SIZE)

@@ -19,7 +19,7 @@ from toolchain.training.stage import pixel_examples, preparation, train_model
 
 # Chance is 0.1.
 LEAST_ACCURACY = 0.5
-# File against simulation: the mean difference of a probability.
+# File against the same integers: the mean difference of a probability.
 DIFFERENCE = 1e-6
 RECIPE = recipe_of(
     32,

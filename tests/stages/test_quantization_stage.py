@@ -25,7 +25,7 @@ from toolchain.quantization.graph import (
 from toolchain.quantization.qat import qat_model
 from toolchain.quantization.sample import calibration_rows
 from toolchain.quantization.snap import snap
-from toolchain.quantization.stage import folded, quantize_model, quantized_graph
+from toolchain.quantization.stage import drawn, folded, quantize_model, quantized_graph
 from toolchain.recipe import Recipe
 from toolchain.runtimes import read_contract
 from toolchain.training.inference import Inference
@@ -49,8 +49,7 @@ def with_training(recipe: Recipe, **changes: float) -> Recipe:
 def start_of(run, recipe: Recipe, ranges: dict[str, Affine]) -> dict[str, np.ndarray]:
     """The weights of the calibrated start: float kernels, biases corrected and on their grid."""
     graph, train = folded(run.trained, recipe), pixel_examples(run.dataset, "train")
-    count = min(correction_images(graph), recipe.quantize.calibration_images)
-    sample = replace(train, rows=calibration_rows(train.rows, count, recipe.train.seed))
+    sample = drawn(train, recipe, correction_images(graph))
     corrected = correct_biases(graph, ranges, sample, preparation(recipe))
     kernels = [name for name in graph.arrays if name.endswith("/kernel")]
     assert all(np.array_equal(corrected.arrays[name], graph.arrays[name]) for name in kernels)

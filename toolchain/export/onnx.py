@@ -27,11 +27,12 @@ from toolchain.quantization.graph import (
     Node,
     along,
     input_affine,
+    scales_of,
+    stored_kernel,
     stored_weights,
-    weight_scales,
 )
 from toolchain.quantization.shapes import output_shapes, output_side
-from toolchain.quantization.snap import stored_bias
+from toolchain.quantization.snap import bias_steps, stored_bias
 
 # The oldest IR version that carries an operator set, so that older runtimes still load the file
 # (ONNX docs/Versioning.md).
@@ -218,7 +219,7 @@ class _Writer:
         self._add("Neg", [given], f"{node.name}_input")
         return f"{node.name}_input"
 
-    def _arranged(self, node: Node, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _arranged(self, node: Node, kernel: NDArray[Any]) -> NDArray[Any]:
         """TensorFlow's kernel in ONNX's order, output channels first."""
         if node.op == "conv":
             return kernel.transpose(3, 2, 0, 1)
@@ -232,13 +233,14 @@ class _Writer:
         kernel: NDArray[np.float32],
         bias: NDArray[np.float32],
     ) -> list[str]:
-        weights, bias_name = self._arranged(node, kernel), f"{node.name}_bias"
+        bias_name = f"{node.name}_bias"
         if node.is_float or not self.ranges:
-            return [self._float_kernel(node, weights), self._constant(bias_name, bias)]
-        scales = weight_scales(kernel, node.op, bias, float(self._input_scale(node)))
-        rounded = stored_weights(weights, scales, axis=0)
-        bias_scales = self._input_scale(node) * scales
+            weights = self._float_kernel(node, self._arranged(node, kernel))
+            return [weights, self._constant(bias_name, bias)]
+        rounded = self._arranged(node, stored_kernel(self.graph, self.ranges, node))
         whole = stored_bias(self.graph, self.ranges, node)
+        scales = scales_of(self.graph, self.ranges, node)
+        bias_scales = bias_steps(self.graph, self.ranges, node)
         if node.op == "dense":
             # One scale for all channels, see quantization.qat.SymmetricKernel.
             scales, bias_scales = scales[0], bias_scales[0]
@@ -271,10 +273,6 @@ class _Writer:
             self._add("Mul", [f"{name}_whole", self._constant(f"{name}_scale", column)], name)
             return name
         return self._constant(name, weights)
-
-    def _input_scale(self, node: Node) -> np.float32:
-        """Scale of what the node reads; a flatten or max has the range of its own input."""
-        return np.float32(self.ranges[node.inputs[0]].scale)
 
     def _constant_dequantized(
         self, name: str, stored: NDArray[Any], scales: Any, axis: dict[str, int]

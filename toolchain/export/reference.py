@@ -13,6 +13,7 @@ from toolchain.quantization.fold import fold
 from toolchain.quantization.integers import IntegerNetwork
 from toolchain.quantization.stage import quantized_graph, restore
 from toolchain.recipe import Recipe
+from toolchain.runtimes.base import softmax
 from toolchain.training.batches import Examples
 from toolchain.training.device import configure
 from toolchain.training.gradcam import class_activation_maps
@@ -48,7 +49,7 @@ def reference_probabilities(
     answers = {}
     for name, model in models.items():
         label = f"network of {name} on the test split"
-        answers[name] = _softmax(Inference(model, prepare).logits(examples, label))
+        answers[name] = softmax(Inference(model, prepare).logits(examples, label))
     return answers
 
 
@@ -71,9 +72,3 @@ def explain(
     )
     confidence = probabilities[np.arange(len(rows)), called]
     return Heatmaps(layer, rows, dataset.label_array()[rows], called, confidence, maps)
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities

@@ -24,11 +24,9 @@ from toolchain.quantization.graph import (
     Affine,
     Graph,
     Node,
-    input_range,
-    scales_of,
     stored_kernel,
 )
-from toolchain.quantization.snap import stored_bias
+from toolchain.quantization.snap import bias_steps, stored_bias
 
 # Up to here float32 holds every whole number, so sums of whole numbers are exact in any order.
 _EXACT: Final = 2**24
@@ -97,8 +95,7 @@ class IntegerNetwork:
             return _Weights(whole, tf.constant(bias), np.float32(1))
         stored = stored_kernel(graph, ranges, node).astype(np.float32)
         parts = tuple((a, b, tf.constant(stored[..., a:b, :])) for a, b in _parts(stored, node))
-        scale = np.float32(input_range(graph, ranges, node).scale)
-        steps = scale * scales_of(graph, ranges, node)
+        steps = bias_steps(graph, ranges, node).astype(np.float32)
         return _Weights(parts, tf.constant(stored_bias(graph, ranges, node)), steps)
 
     def _compute(self, node: Node, inputs: list[_Tensor]) -> _Tensor:

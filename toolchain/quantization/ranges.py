@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchain.quantization.graph import Affine, affine
+from toolchain.training.logarithms import log_softmax
 
 BINS: Final = 2048
 # Share of the values that "percentile" cuts off, half of it at each end.
@@ -93,7 +94,7 @@ def logits_range(logits: NDArray[np.float32]) -> Affine:
       logits: float32 [images, classes], in float.
     """
     values = logits.astype(np.float64)
-    exact = _log_softmax(values)
+    exact = log_softmax(values)
     share, low, high = np.exp(exact), float(logits.min()), float(logits.max())
     second = _ROOM * np.sort(logits, axis=1)[:, -2]
     lows = np.maximum(low, np.minimum(low * _LOGIT_SHARES, second.min()))
@@ -101,16 +102,10 @@ def logits_range(logits: NDArray[np.float32]) -> Affine:
     points = [affine(a, b) for a, b in itertools.product(lows, highs)]
 
     def divergence(point: Affine) -> float:
-        told = _log_softmax(rounded(values, point))
+        told = log_softmax(rounded(values, point))
         return float(np.sum(share * (exact - told), axis=1).mean())
 
     return min(points, key=lambda point: (divergence(point), -point.scale))
-
-
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    below = logits - logits.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
-    return result
 
 
 def rounded(values: NDArray[np.float64], point: Affine) -> NDArray[np.float64]:

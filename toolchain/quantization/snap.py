@@ -42,7 +42,8 @@ def snap(graph: Graph, ranges: Mapping[str, Affine]) -> Graph:
             if np.array_equal(kernel, graph.arrays[f"{node.name}/kernel"]):
                 break
             graph = graph.with_arrays(graph.arrays | {f"{node.name}/kernel": kernel})
-        bias = stored_bias(graph, ranges, node) * bias_steps(graph, ranges, node)
+        steps = bias_steps(graph, ranges, node)
+        bias = _whole(graph.arrays[f"{node.name}/bias"], steps) * steps
         changed = {f"{node.name}/bias": bias.astype(np.float32)}
         graph = graph.with_arrays(graph.arrays | changed)
     return graph
@@ -55,10 +56,12 @@ def bias_steps(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArra
 
 def stored_bias(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArray[np.int32]:
     """The integers of a layer's bias: int32 [out]."""
-    bias = graph.arrays[f"{node.name}/bias"].astype(np.float64)
+    return _whole(graph.arrays[f"{node.name}/bias"], bias_steps(graph, ranges, node))
+
+
+def _whole(bias: NDArray[np.float32], steps: NDArray[np.float64]) -> NDArray[np.int32]:
     limit = 2**31 - 1
-    whole = np.round(bias / bias_steps(graph, ranges, node))
-    return np.clip(whole, -limit, limit).astype(np.int32)
+    return np.clip(np.round(bias.astype(np.float64) / steps), -limit, limit).astype(np.int32)
 
 
 def _off_ties(graph: Graph, ranges: Mapping[str, Affine], node: Node) -> NDArray[np.float32]:

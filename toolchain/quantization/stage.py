@@ -86,9 +86,9 @@ def quantize_model(
     preprocessing = Preprocessing.of(recipe.input.pixels, graph.size, recipe.input.crop)
     prepare = preparation(recipe)
     train = pixel_examples(dataset, "train")
-    sample = _drawn(train, recipe, settings.calibration_images)
+    sample = drawn(train, recipe, settings.calibration_images)
     ranges = calibrate(graph, sample, prepare, preprocessing, settings.ranges)
-    fitting = _drawn(train, recipe, correction_images(graph))
+    fitting = drawn(train, recipe, correction_images(graph))
     start = correct_biases(graph, ranges, fitting, prepare)
     model = qat_model(start, ranges)
     trains = "int8-qat" in recipe.int8_precisions()
@@ -117,7 +117,7 @@ def quantize_model(
     validation = pixel_examples(dataset, "validation")
     fitted = fit(model, train, validation, plan, kept)
     best = graph.with_arrays(get_arrays(model))
-    few = _drawn(train, recipe, _SENSITIVITY_IMAGES)
+    few = drawn(train, recipe, _SENSITIVITY_IMAGES)
     errors = sensitivity(best, ranges, few, prepare)
     errors.save(out)
     made = {"int8-ptq": (start, fitted.history[0])}
@@ -155,7 +155,7 @@ def quantize_model(
     return quantized
 
 
-def _drawn(train: Examples, recipe: Recipe, most: int) -> Examples:
+def drawn(train: Examples, recipe: Recipe, most: int) -> Examples:
     """Calibration images, all or some of them.
 
     Some are drawn again: the first rows of a dataset are often all of one class.

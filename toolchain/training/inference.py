@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from toolchain.terminal import track
 from toolchain.training.batches import Examples
 from toolchain.training.distribution import spread
+from toolchain.training.logarithms import log_softmax
 from toolchain.training.tensors import lent
 
 BATCH = 64
@@ -88,16 +89,10 @@ class Inference:
         taught = teacher.outputs(examples) if teacher else itertools.repeat(None)
         for logits, answers in zip(self.outputs(examples), taught, strict=False):
             here = slice(at, at := at + len(logits))
-            logs = _log_softmax(logits)
+            logs = log_softmax(logits)
             losses[here] = -logs[np.arange(len(logs)), labels[here]]
             if answers is not None:
-                asked = -(np.exp(_log_softmax(answers)) * logs).sum(axis=1)
+                asked = -(np.exp(log_softmax(answers)) * logs).sum(axis=1)
                 losses[here] = (1 - share) * losses[here] + share * asked
             right += int((logits.argmax(axis=1) == labels[here]).sum())
         return float(losses.mean()), right / len(labels)
-
-
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    below = logits - logits.max(axis=1, keepdims=True)
-    logs: NDArray[np.float32] = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
-    return logs
